@@ -1,0 +1,29 @@
+"""Sterna carries files between folders and S3 buckets, and proves that they arrived.
+
+    import sterna
+    summary = sterna.sync("folder", "s3://bucket/prefix", on_event=print)
+    summary.exit_code, summary.uploaded, summary.failures
+
+Nothing prints, and nothing but ``__version__`` is loaded before it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sterna.jobs.library import async_copy, async_sync, copy, sync
+    from sterna.jobs.settings import Settings
+    from sterna.model.events import Summary
+
+__version__ = "0.1.0"
+__all__ = ["Settings", "Summary", "__version__", "async_copy", "async_sync", "copy", "sync"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'sterna' has no attribute {name!r}")
+    from importlib import import_module
+
+    home = {"Settings": "sterna.jobs.settings", "Summary": "sterna.model.events"}.get(name, "sterna.jobs.library")
+    return getattr(import_module(home), name)

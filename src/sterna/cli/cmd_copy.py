@@ -1,0 +1,43 @@
+"""The command ``copy``: carry a file, a folder, an object or a prefix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sterna.cli.invocation import Invocation
+from sterna.cli.options import global_options, run_options, side_options, upload_options, verb
+
+
+@verb("Carry a file, folder, object or prefix.")
+@click.argument("source")
+@click.argument("destination")
+@upload_options
+@run_options
+@side_options(twins=True)
+@global_options
+@click.pass_obj
+def command(invocation: Invocation, /, source: str, destination: str, **values: Any) -> int:
+    """Copy SOURCE, a file, folder, object or prefix, to DESTINATION, whatever stands there.
+
+    One of them is a local path or - (standard input or output), the other s3://bucket/key.
+    """
+    from sterna.cli.run import carry_out
+    from sterna.cli.settings import run_settings
+    from sterna.model.errors import WrongSetting
+    from sterna.model.location import LocalPath, parse_location
+
+    ends = parse_location(source), parse_location(destination)
+    to_output = isinstance(ends[1], LocalPath) and ends[1].is_stream
+    if to_output and invocation.json:
+        raise WrongSetting("--json and the destination - both want standard output; leave one of them off.")
+    settings = run_settings(values, *ends)
+    return carry_out(
+        invocation,
+        lambda emit, tally, stop: invocation.jobs.copy(*ends, settings, emit=emit, tally=tally, stop=stop),
+        command="copy",
+        source=str(ends[0]),
+        destination=str(ends[1]),
+        output_is_data=to_output,
+    )

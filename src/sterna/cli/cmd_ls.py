@@ -1,0 +1,74 @@
+"""The command ``ls``: list buckets, or what is in one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sterna.cli.invocation import Invocation
+from sterna.cli.options import global_options, side_options, verb
+
+if TYPE_CHECKING:
+    from sterna.jobs.objects import Listed
+
+
+@verb("List buckets, or what is in one.")
+@click.argument("location", required=False)
+@click.option("-r", "--recursive", is_flag=True, help="Everything below, not only the next level.")
+@click.option("-h", "--human-readable", is_flag=True, help="Sizes as 1.5 KiB.")
+@side_options()
+@global_options
+@click.pass_obj
+def command(
+    invocation: Invocation, /, location: str | None, recursive: bool, human_readable: bool, **values: Any
+) -> int:
+    """List what is in LOCATION, s3://bucket or s3://bucket/path; without it, list buckets.
+
+    Columns: time of the last change (local), size, key. PRE marks what has more below it.
+    """
+    from sterna.cli.settings import bucket_location, single_side
+    from sterna.cli.speech import say, say_bytes, until_the_reader_leaves
+    from sterna.model.errors import ObjectGone, WrongSetting
+
+    if location is None and recursive:
+        raise WrongSetting("--recursive lists what is in a bucket; name one, as s3://bucket.")
+    where = bucket_location(location) if location is not None else None
+    side = single_side(values, where)
+
+    async def list_all() -> int:
+        count = 0
+        async for page in invocation.jobs.list_objects(where, side, recursive=recursive):
+            count += len(page)
+            if invocation.json:
+                say_bytes(_json_lines(page))
+            else:
+                for listed in page:
+                    say(_line(listed, is_bucket=where is None, human=human_readable))
+        return count
+
+    with until_the_reader_leaves():
+        if not invocation.jobs.run(list_all()) and where is not None and where.path:
+            raise ObjectGone(f"{where} does not exist: there is no such object, and nothing below it.")
+    return 0
+
+
+def _line(listed: Listed, *, is_bucket: bool, human: bool) -> str:
+    if listed.is_prefix:
+        return f"{'PRE':>33} {listed.key}"
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(listed.mtime_ns // 1_000_000_000))
+    if is_bucket:
+        return f"{when} {listed.key}"
+    from sterna.model.units import size_words
+
+    size = size_words(listed.size) if human else str(listed.size)
+    return f"{when} {size:>13} {listed.key}"
+
+
+def _json_lines(page: list[Listed]) -> bytes:
+    import msgspec
+
+    from sterna.reporting.jsonlines import json_bytes
+
+    return b"".join(json_bytes(msgspec.to_builtins(listed)) + b"\n" for listed in page)

@@ -1,0 +1,46 @@
+"""The command ``sync``: bring a destination in step with its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from sterna.cli.invocation import Invocation
+from sterna.cli.options import global_options, run_options, side_options, upload_options, verb
+
+
+@verb("Bring a destination in step with its source.")
+@click.argument("source")
+@click.argument("destination")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and why, and change nothing.")
+@upload_options
+@run_options
+@side_options(twins=True)
+@global_options
+@click.pass_obj
+def command(invocation: Invocation, /, source: str, destination: str, dry_run: bool, **values: Any) -> int:
+    """Bring what SOURCE has and DESTINATION lacks, or has in another version, to DESTINATION.
+
+    One of them is a folder, the other s3://bucket/prefix. Files with the same size and time of modification are not
+    moved again. Nothing is deleted. A file counts as done when a second look has found it at the destination.
+    """
+    from sterna.cli.run import carry_out
+    from sterna.cli.settings import run_settings
+    from sterna.model.errors import WrongSetting
+    from sterna.model.location import LocalPath, parse_location
+
+    ends = parse_location(source), parse_location(destination)
+    if any(isinstance(end, LocalPath) and end.is_stream for end in ends):
+        raise WrongSetting("sync works on folders; for standard input or output, say sterna copy.")
+    settings = run_settings(values, *ends)
+    return carry_out(
+        invocation,
+        lambda emit, tally, stop: invocation.jobs.sync(
+            *ends, settings, emit=emit, tally=tally, stop=stop, dry_run=dry_run
+        ),
+        command="sync",
+        source=str(ends[0]),
+        destination=str(ends[1]),
+        dry_run=dry_run,
+    )

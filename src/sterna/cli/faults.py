@@ -1,0 +1,46 @@
+"""Turn whatever a command raised into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+
+from sterna.cli.exit_codes import ExitCode
+from sterna.model.errors import SternaError
+
+
+def known_error(error: BaseException) -> SternaError | None:
+    """The first error of ours in an error or a group of errors; None if anything in it is a surprise."""
+    if isinstance(error, SternaError):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        found = [known_error(each) for each in error.exceptions]
+        return None if None in found else found[0]
+    return None
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether somebody pressed Ctrl-C, and nothing else happened that was not foreseen."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_interrupt(each) or known_error(each) for each in error.exceptions) and any(
+            is_interrupt(each) for each in error.exceptions
+        )
+    return isinstance(error, KeyboardInterrupt)
+
+
+def sentence_and_code(error: BaseException) -> tuple[str, ExitCode | int]:
+    """What to say of an error that ended a command, and what to end with."""
+    known = known_error(error)
+    if known is not None:
+        return known.sentence, known.exit_code
+    if is_interrupt(error):
+        return "interrupted", ExitCode.INTERRUPTED
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+        return f"This machine has run out of something: {error.strerror}.", ExitCode.SOME_FAILED
+    if isinstance(error, MemoryError):
+        return "The memory of this machine is used up; try a lower --max-memory.", ExitCode.SOME_FAILED
+    words = str(error).partition("\n")[0]
+    surprise = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    return (
+        f"Something happened that was not foreseen ({surprise}); please report it, with what -vv shows.",
+        ExitCode.SOME_FAILED,
+    )

@@ -1,0 +1,361 @@
+"""Declare the options that commands share, in groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from sterna.cli.exit_codes import epilog
+from sterna.cli.invocation import Invocation
+from sterna.model.units import GIB, MIB, parse_size, size_words
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SIDE = "Where the bucket is, and who we are there"
+UPLOADED = "What uploaded objects are given"
+RUNNING = "How it is done"
+SPEAKING = "What is said"
+ROLES = ("source", "destination")
+
+_HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
+_METADATA_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: a token
+_METADATA_MOST = 2048 - 64  # S3 takes 2 KiB of names and values together; some of it is for the time of modification
+_TAGS_MOST = 10
+LEAST_PART, LARGEST_PART = 5 * MIB, 5 * GIB  # what S3 takes
+
+
+class GroupedOption(click.Option):
+    """An option that knows the heading of the help text that it belongs under, and whether it is one side's twin."""
+
+    def __init__(self, *names: Any, group: str = "", is_twin: bool = False, **attributes: Any) -> None:
+        super().__init__(*names, **attributes)
+        self.group = group
+        self.is_twin = is_twin
+
+
+class Verb(click.Command):
+    """A command whose help text has its options under headings; twins are told of in one sentence."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        attributes.setdefault("epilog", epilog())
+        super().__init__(*arguments, **attributes)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
+
+
+def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """The options of a command under their headings; of twins, one sentence."""
+    for heading, options in option_groups(command, ctx):
+        single = [option for option in options if not is_twin(option)]
+        with formatter.section(heading):
+            formatter.write_dl([record for option in single if (record := option.get_help_record(ctx))])
+            if len(single) < len(options):
+                formatter.write_paragraph()
+                formatter.write_text(TWINS)
+
+
+def is_twin(option: click.Option) -> bool:
+    """Whether an option is another one for one side alone."""
+    return isinstance(option, GroupedOption) and option.is_twin
+
+
+TWINS = (
+    "Each of these also as --source-… and --destination-… (--source-region, --destination-endpoint-url, …), "
+    "for that side alone; it wins over the plain one."
+)
+
+
+def option_groups(command: click.Command, ctx: click.Context) -> Iterator[tuple[str, list[click.Option]]]:
+    """The options of a command under their headings, in the order of declaration, ``Options`` first."""
+    groups: dict[str, list[click.Option]] = {"Options": []}
+    for option in command.get_params(ctx):
+        if isinstance(option, click.Option) and not option.hidden:
+            groups.setdefault(getattr(option, "group", "") or "Options", []).append(option)
+    yield from ((heading, options) for heading, options in groups.items() if options)
+
+
+def verb(short_help: str) -> Callable[[Callable[..., int]], Verb]:
+    """Make a command of a function; its long help is the docstring."""
+    return click.command(cls=Verb, short_help=short_help, context_settings={"max_content_width": 100})
+
+
+def side_options(*, twins: bool = False) -> Callable[[F], F]:
+    """Where a bucket is and as whom it is reached; with ``twins`` also for each of two sides by itself."""
+
+    def declare(function: F) -> F:
+        for names, attributes in reversed(_SIDE_OPTIONS):
+            if twins:
+                for role in reversed(ROLES):
+                    twin = attributes | {"help": f"--{names[2:]}, for the {role} alone."}
+                    function = _option(SIDE, f"--{role}-{names[2:]}", is_twin=True, **twin)(function)
+            function = _option(SIDE, names, **attributes)(function)
+        return function
+
+    return declare
+
+
+def upload_options(function: F) -> F:
+    """What uploaded objects are given beside their bytes."""
+    return _declared(UPLOADED, _UPLOAD_OPTIONS, function)
+
+
+def run_options(function: F) -> F:
+    """How much of the machine a run takes, and how it reads and writes files."""
+    return _declared(RUNNING, _RUN_OPTIONS, function)
+
+
+def global_options(function: F) -> F:
+    """What every command takes, and ``sterna`` itself before the verb."""
+    return _declared(SPEAKING, _GLOBAL_OPTIONS, function)
+
+
+def _declared(group: str, options: tuple[tuple[Any, dict[str, Any]], ...], function: F) -> F:
+    for names, attributes in reversed(options):
+        function = _option(group, *(names if isinstance(names, tuple) else (names,)), **attributes)(function)
+    return function
+
+
+def _option(group: str, *names: str, **attributes: Any) -> Callable[[F], F]:
+    return click.option(*names, cls=GroupedOption, group=group, **attributes)
+
+
+# Checks of single values; what belongs together is checked in ``settings``.
+
+
+def size_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A size in bytes out of ``512MiB``."""
+    if value is None:
+        return None
+    try:
+        return parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
+def part_size_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A size that S3 takes for a part."""
+    size = size_value(ctx, parameter, value)
+    if size is not None and not LEAST_PART <= size <= LARGEST_PART:
+        raise click.BadParameter(f"{value} is not between {size_words(LEAST_PART)} and {size_words(LARGEST_PART)}.")
+    return size
+
+
+def memory_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A size that a run can live in."""
+    size = size_value(ctx, parameter, value)
+    if size is not None and size < 32 * MIB:
+        raise click.BadParameter(f"{value} is too little; give 32MiB or more.")
+    return size
+
+
+def header_text(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Text that may stand in an HTTP header: nothing else could be smuggled into the request (a line break could)."""
+    if value is not None and not _HEADER_TEXT.fullmatch(value):
+        raise click.BadParameter(f"{value!a} holds characters that an HTTP header cannot carry; printable ASCII only.")
+    return value
+
+
+def metadata_pairs(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """``k=v`` options as pairs with lower-case names."""
+    pairs: dict[str, str] = {}
+    for name, value in _pairs(values):
+        name = name.lower()
+        if name.startswith("x-amz-meta-"):
+            raise click.BadParameter(f"write {name.removeprefix('x-amz-meta-')}= without x-amz-meta-.")
+        if not _METADATA_NAME.fullmatch(name):
+            raise click.BadParameter(f"{name!a} is no name of metadata: letters, digits, - and _ only.")
+        if name == "mtime":
+            raise click.BadParameter("mtime is written by Sterna itself, from the file.")
+        if name in pairs:
+            raise click.BadParameter(f"{name} is given twice; names of metadata know no case.")
+        header_text(ctx, parameter, value)
+        pairs[name] = value
+    if sum(len(name) + len(value) for name, value in pairs.items()) > _METADATA_MOST:
+        raise click.BadParameter(f"names and values are more than {_METADATA_MOST:,} bytes together.")
+    return tuple(pairs.items())
+
+
+def tag_pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """``k=v`` options as pairs."""
+    pairs: dict[str, str] = {}
+    for name, value in _pairs(values):
+        if name in pairs:
+            raise click.BadParameter(f"{name!a} is given twice.")
+        if len(name) > 128 or len(value) > 256:
+            raise click.BadParameter(f"{name[:20]!a}: a name takes 128 characters at most, a value 256.")
+        pairs[name] = value
+    if len(pairs) > _TAGS_MOST:
+        raise click.BadParameter(f"{len(pairs)} are given; an object takes {_TAGS_MOST} at most.")
+    return tuple(pairs.items())
+
+
+def _pairs(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!a} is no NAME=VALUE.")
+        yield name, value
+
+
+def _into_invocation(fill: Callable[[Invocation, Any], None]) -> Callable[..., None]:
+    def callback(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value:
+            fill(ctx.find_root().ensure_object(Invocation), value)
+
+    return callback
+
+
+def _fill_verbosity(invocation: Invocation, value: int) -> None:
+    invocation.verbosity += value
+    _refuse_both(invocation)
+
+
+def _fill_quiet(invocation: Invocation, value: bool) -> None:
+    invocation.quiet = True
+    _refuse_both(invocation)
+
+
+def _refuse_both(invocation: Invocation) -> None:
+    if invocation.quiet and invocation.verbosity:
+        raise click.UsageError("--verbose and --quiet exclude each other; leave one of them off.")
+
+
+def _fill_json(invocation: Invocation, value: bool) -> None:
+    invocation.json = True
+
+
+def _fill_log_file(invocation: Invocation, value: str) -> None:
+    invocation.log_file = value
+
+
+def _fill_progress(invocation: Invocation, value: bool) -> None:
+    invocation.progress = False
+
+
+_GLOBAL_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--json",
+        {"is_flag": True, "expose_value": False, "callback": _into_invocation(_fill_json)}
+        | {"help": "Write JSON lines to standard output instead of words."},
+    ),
+    (
+        "--log-file",
+        {"metavar": "FILE", "expose_value": False, "callback": _into_invocation(_fill_log_file)}
+        | {"help": "Append a line for each object to FILE."},
+    ),
+    (
+        ("-v", "--verbose"),
+        {"count": True, "expose_value": False, "callback": _into_invocation(_fill_verbosity)}
+        | {"help": "Name each object as it ends; twice (-vv) also shows where an unexpected error came from."},
+    ),
+    (
+        ("-q", "--quiet"),
+        {"is_flag": True, "expose_value": False, "callback": _into_invocation(_fill_quiet)}
+        | {"help": "Say nothing unless something is wrong."},
+    ),
+    (
+        "--no-progress",
+        {"is_flag": True, "expose_value": False, "callback": _into_invocation(_fill_progress)}
+        | {"help": "Show no live display and no lines of progress."},
+    ),
+)
+
+_SIDE_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
+    (
+        "--endpoint-url",
+        {"metavar": "URL", "multiple": True}
+        | {"help": "Server to speak to instead of AWS; several are used side by side. Repeatable."},
+    ),
+    ("--region", {"metavar": "NAME", "callback": header_text, "help": "Region to sign for, and of AWS to go to."}),
+    ("--profile", {"metavar": "NAME", "help": "Profile of the AWS configuration files to take credentials from."}),
+    ("--role-arn", {"metavar": "ARN", "help": "Role to assume."}),
+    ("--role-session-name", {"metavar": "NAME", "help": "Name of the session in which the role is assumed."}),
+    (
+        "--role-duration",
+        {"metavar": "SECONDS", "type": int, "help": "How long the role is assumed for before it is renewed."},
+    ),
+    ("--external-id", {"metavar": "ID", "help": "What the owner of the role asks for beside its name."}),
+    (
+        "--ca-bundle",
+        {"metavar": "PATH", "help": "File or folder of certificates to trust instead of the system's."},
+    ),
+    ("--no-verify-ssl", {"is_flag": True, "help": "Trust any certificate. Whoever is in between can read and change."}),
+    ("--no-sign-request", {"is_flag": True, "help": "Use no credentials: for public buckets."}),
+    ("--request-payer", {"is_flag": True, "help": "Pay for the requests to a bucket whose owner does not."}),
+    (
+        "--expected-bucket-owner",
+        {"metavar": "ACCOUNT", "callback": header_text, "help": "Refuse the bucket if another account owns it."},
+    ),
+    (
+        "--addressing-style",
+        {"type": click.Choice(["auto", "path", "virtual"])}
+        | {"help": "Where the bucket's name stands in a request: auto is path for --endpoint-url, virtual for AWS."},
+    ),
+    ("--dualstack", {"is_flag": True, "help": "Use AWS's hosts that also speak IPv6."}),
+    ("--fips", {"is_flag": True, "help": "Use AWS's hosts with FIPS 140 cryptography."}),
+    ("--accelerate", {"is_flag": True, "help": "Use S3 Transfer Acceleration."}),
+)
+
+_UPLOAD_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    ("--storage-class", {"metavar": "CLASS", "callback": header_text, "help": "For example STANDARD_IA or GLACIER."}),
+    (
+        "--sse",
+        {"type": click.Choice(["AES256", "aws:kms", "aws:kms:dsse"]), "help": "Encryption that the server does."},
+    ),
+    (
+        "--sse-kms-key-id",
+        {"metavar": "ID", "callback": header_text, "help": "Key for that; implies --sse aws:kms."},
+    ),
+    (
+        "--acl",
+        {"metavar": "NAME", "callback": header_text}
+        | {"help": "Canned access list: private, public-read, bucket-owner-full-control, …"},
+    ),
+    (
+        "--metadata",
+        {"metavar": "NAME=VALUE", "multiple": True, "callback": metadata_pairs}
+        | {"help": "Metadata of one's own. Repeatable."},
+    ),
+    (
+        "--tag",
+        {"metavar": "NAME=VALUE", "multiple": True, "callback": tag_pairs, "help": "Tag; ten at most. Repeatable."},
+    ),
+    ("--cache-control", {"metavar": "TEXT", "callback": header_text, "help": "How long others may keep a copy."}),
+    ("--content-type", {"metavar": "TYPE", "callback": header_text, "help": "Type of every object, not guessed."}),
+    ("--content-encoding", {"metavar": "TEXT", "callback": header_text, "help": "For example gzip, if they are."}),
+    ("--content-disposition", {"metavar": "TEXT", "callback": header_text, "help": "How browsers present it."}),
+    ("--no-guess-mime-type", {"is_flag": True, "help": "Do not derive the type from the name."}),
+)
+
+_RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--sse-c-key-file",
+        {"metavar": "FILE"}
+        | {"help": "Key of one's own (SSE-C) to write and read objects with: 32 bytes, or the same in base64."},
+    ),
+    ("--no-fsync", {"is_flag": True, "help": "Downloads: leave it to the system when files reach the disk."}),
+    (
+        "--workers",
+        {"metavar": "N", "type": click.IntRange(1, 10_000)}
+        | {"help": "Requests in flight at most (256); it starts with fewer and takes more while they help."},
+    ),
+    (
+        "--max-memory",
+        {"metavar": "SIZE", "callback": memory_value, "help": "All buffers together at most (512MiB)."},
+    ),
+    (
+        "--part-size",
+        {"metavar": "SIZE", "callback": part_size_value}
+        | {"help": "Size of the parts of large objects; larger where 10,000 would not do. (By the object's size.)"},
+    ),
+    (
+        "--symlinks",
+        {"type": click.Choice(["skip", "follow"]), "help": "Uploads: what to do about symbolic links (skip)."},
+    ),
+)

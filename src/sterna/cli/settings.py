@@ -1,0 +1,180 @@
+"""Turn parsed options into settings, and refuse those that contradict each other."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sterna.cli.speech import complain
+from sterna.jobs.settings import Settings
+from sterna.model.errors import WrongSetting
+from sterna.model.location import BucketPath, LocalPath, Location, parse_location
+from sterna.model.units import printable, size_words
+from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
+from sterna.wire.credentials import Identity
+from sterna.wire.endpoints import Addressing, addressing_from_environment, endpoints_for
+from sterna.wire.side import Side
+
+Values = Mapping[str, Any]
+
+# Parameters of the command line by what they concern. An option that could have no effect is refused, not ignored.
+_SIDE = (
+    "endpoint_url region profile role_arn role_session_name role_duration external_id ca_bundle no_verify_ssl "
+    "no_sign_request request_payer expected_bucket_owner addressing_style dualstack fips accelerate"
+).split()
+_UPLOADS_ONLY = (
+    "storage_class sse sse_kms_key_id acl metadata tag cache_control content_type content_encoding "
+    "content_disposition no_guess_mime_type symlinks"
+).split()
+_DOWNLOADS_ONLY = ("no_fsync",)
+_KEY_BYTES = 32
+
+
+def bucket_location(text: str) -> BucketPath:
+    """A location that must be in a bucket."""
+    location = parse_location(text)
+    if isinstance(location, LocalPath):
+        raise WrongSetting(f"{printable(text)} is no bucket; write s3://bucket or s3://bucket/path.")
+    return location
+
+
+def single_side(values: Values, location: BucketPath | None) -> Side:
+    """The side of a command that has only one."""
+    return _side({name: values[name] for name in _SIDE}, location.bucket if location else "")
+
+
+def run_settings(values: Values, source: Location, destination: Location) -> Settings:
+    """Everything that ``sync`` or ``copy`` is told. Raises WrongSetting for what cannot be right."""
+    _refuse_pair(source, destination)
+    is_upload = isinstance(destination, BucketPath)
+    for name in _DOWNLOADS_ONLY if is_upload else _UPLOADS_ONLY:
+        if values[name]:
+            kind, other = ("an upload", "downloads") if is_upload else ("a download", "uploads")
+            raise WrongSetting(f"{_option(name)} is for {other}, and this is {kind}; leave it off.")
+    return Settings(
+        source=_side_of_run(values, "source", source),
+        destination=_side_of_run(values, "destination", destination),
+        upload=_upload_options(values),
+        download=DownloadOptions(durable=not values["no_fsync"]),
+        customer=_customer(values["sse_c_key_file"]),
+        limits=_limits(values),
+        symlinks=values["symlinks"] or "skip",
+    )
+
+
+def _refuse_pair(source: Location, destination: Location) -> None:
+    if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
+        raise WrongSetting("Both locations are in buckets; from bucket to bucket comes with a later release.")
+    if isinstance(source, LocalPath) and isinstance(destination, LocalPath):
+        raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
+
+
+def _side_of_run(values: Values, role: str, location: Location) -> Side:
+    own = {name: values[f"{role}_{name}"] for name in _SIDE}
+    if isinstance(location, LocalPath):
+        for name, value in own.items():
+            if value:
+                raise WrongSetting(
+                    f"{_option(f'{role}_{name}')} is for a bucket, and the {role} is none; leave it off."
+                )
+        return Side()
+    return _side({name: own[name] or values[name] for name in _SIDE}, location.bucket)
+
+
+def _side(values: Values, bucket: str) -> Side:
+    if values["ca_bundle"] and values["no_verify_ssl"]:
+        raise WrongSetting("--ca-bundle and --no-verify-ssl exclude each other; leave one of them off.")
+    side = Side(
+        addressing=Addressing(
+            urls=tuple(values["endpoint_url"]),
+            region=values["region"],
+            style=values["addressing_style"] or "auto",
+            dualstack=values["dualstack"],
+            fips=values["fips"],
+            accelerate=values["accelerate"],
+            ca_bundle=values["ca_bundle"],
+            verify_tls=not values["no_verify_ssl"],
+        ),
+        identity=Identity(
+            profile=values["profile"],
+            role_arn=values["role_arn"],
+            role_session_name=values["role_session_name"],
+            role_duration_s=values["role_duration"],
+            external_id=values["external_id"],
+            anonymous=values["no_sign_request"],
+        ),
+        request_payer=values["request_payer"],
+        expected_bucket_owner=values["expected_bucket_owner"] or "",
+    )
+    endpoints_for(addressing_from_environment(side.addressing, os.environ), bucket)  # raises for what cannot be right
+    return side
+
+
+def _upload_options(values: Values) -> UploadOptions:
+    sse, kms_key, own_key = values["sse"], values["sse_kms_key_id"], values["sse_c_key_file"]
+    if own_key and (sse or kms_key):
+        other = "--sse" if sse else "--sse-kms-key-id"
+        raise WrongSetting(f"--sse-c-key-file and {other} exclude each other: an object is encrypted in one way.")
+    if kms_key and sse == "AES256":
+        raise WrongSetting("--sse AES256 and --sse-kms-key-id exclude each other; give --sse aws:kms, or no key.")
+    if values["content_type"] and values["no_guess_mime_type"]:
+        raise WrongSetting("--content-type and --no-guess-mime-type exclude each other: a given type is not guessed.")
+    return UploadOptions(
+        storage_class=values["storage_class"] or "",
+        sse=sse or ("aws:kms" if kms_key else ""),
+        sse_kms_key_id=kms_key or "",
+        acl=values["acl"] or "",
+        metadata=values["metadata"],
+        tags=values["tag"],
+        cache_control=values["cache_control"] or "",
+        content_type=values["content_type"] or "",
+        content_encoding=values["content_encoding"] or "",
+        content_disposition=values["content_disposition"] or "",
+        guess_mime_type=not values["no_guess_mime_type"],
+    )
+
+
+def _limits(values: Values) -> Limits:
+    usual = Limits()
+    memory = values["max_memory"] or usual.max_memory
+    part = values["part_size"]
+    if part and part > memory:
+        raise WrongSetting(
+            f"--part-size {size_words(part)} does not fit into --max-memory {size_words(memory)}; change one of them."
+        )
+    return Limits(workers=values["workers"] or usual.workers, max_memory=memory, part_size=part)
+
+
+def _customer(file: str | None) -> Customer:
+    """The key in a file, which is never repeated in a sentence."""
+    if not file:
+        return Customer()
+    shown = printable(file)
+    try:
+        with Path(file).open("rb") as stream:
+            data = stream.read(4096)
+            mode = os.fstat(stream.fileno()).st_mode
+    except OSError as error:
+        raise WrongSetting(f"--sse-c-key-file {shown} cannot be read: {error.strerror}.") from error
+    if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o077:
+        complain(f"note: others may read the key in {shown}; run: chmod 600 {shown}")
+    if len(data) == _KEY_BYTES:
+        return Customer(data)
+    try:
+        key = base64.b64decode(data.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise WrongSetting(
+            f"--sse-c-key-file {shown} holds {len(data)} bytes, and a key is 32 bytes, or those in base64."
+        )
+    return Customer(key)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,104 @@
+"""Turn signals into a request to end, and end the process where that takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVarTuple, Unpack
+
+from sterna.cli.exit_codes import ExitCode
+from sterna.model.events import Tally
+from sterna.model.stop import Stop
+from sterna.reporting.meter import finished_objects
+
+Ts = TypeVarTuple("Ts")
+
+PATIENCE_S = 4.5  # from the first signal to the end at all costs: within 5 s is what users are promised
+_ONE_PRESS_S = 0.25  # timeout(1) and shells deliver one signal twice, to the process and to its group
+_EXIT_S = 2.0  # after a signal: threads that hang in the kernel do not hold the interpreter's exit longer
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_CLEAR_AND_SHOW_CURSOR = b"\r\x1b[J\x1b[?25h"
+
+
+class Signals:
+    """What SIGINT, SIGTERM and SIGHUP do: once, the run is asked to end; twice, the process leaves at once.
+
+    A watchdog ends the process if the run has not ended by then: a disk or a server that hangs does not hold it.
+    Signals that were ignored when the command was started (nohup, background jobs of scripts) stay ignored.
+    """
+
+    def __init__(self, stop: Stop, tally: Tally, say: Callable[[str], None]) -> None:
+        self._stop = stop
+        self._tally = tally
+        self._say = say
+        self._first_s: float | None = None
+        self._watchdog: threading.Timer | None = None
+
+    @contextlib.contextmanager
+    def obeyed(self) -> Iterator[None]:
+        """Take the signals over, in the running loop, and give them back."""
+        loop = asyncio.get_running_loop()
+        taken = []
+        for name in _NAMES:
+            number = getattr(signal, name, None)
+            if number is None or signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+                loop.add_signal_handler(number, self.received, number)
+                taken.append(number)
+        try:
+            yield
+        finally:
+            for number in taken:
+                loop.remove_signal_handler(number)
+
+    def received(self, number: signal.Signals) -> None:
+        """The first asks, the second ends. A hang-up never counts as the second: shells send it along."""
+        now_s = time.monotonic()
+        if self._first_s is None:
+            self._first_s = now_s
+            self._watchdog = _timer(PATIENCE_S, self._lose_patience)
+            self._say("stopping: finishing what can be parked; press Ctrl-C again to leave at once")
+            self._stop.request(f"by {number.name}", 128 + number)
+        elif now_s - self._first_s > _ONE_PRESS_S and number.name != "SIGHUP":
+            self._leave("left at once")
+
+    def cancel_watchdog(self) -> None:
+        """The run has ended by itself."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+
+    def exit_soon(self, code: int) -> None:
+        """After a signal, do not let the interpreter wait for a thread that the kernel does not give back."""
+        if self._first_s is not None:
+            _timer(_EXIT_S, os._exit, code)
+
+    def _lose_patience(self) -> None:
+        self._leave("not everything could be parked in time")
+
+    def _leave(self, why: str) -> None:
+        """End the process now, from whichever thread: no locks are taken and no buffers flushed."""
+        tally = self._tally
+        left = max(0, tally.planned_objects - finished_objects(tally))
+        more = "" if tally.planning_done else ", and not all was listed"
+        text = f"{why}: {tally.done_objects:,} objects are in place, {left:,} are left{more}; the same command goes on"
+        with contextlib.suppress(OSError):
+            os.write(2, (_CLEAR_AND_SHOW_CURSOR if os.isatty(2) else b"") + f"sterna: {text}.\n".encode())
+        processes = sys.modules.get("multiprocessing")
+        if processes is not None:
+            for child in processes.active_children():
+                child.kill()
+        os._exit(self._stop.exit_code or ExitCode.INTERRUPTED)
+
+
+def _timer(seconds: float, function: Callable[[Unpack[Ts]], object], *arguments: *Ts) -> threading.Timer:
+    timer = threading.Timer(seconds, function, arguments)
+    timer.daemon = True
+    timer.start()
+    return timer

@@ -1,0 +1,1 @@
+"""Settings assembled, and locations examined."""

@@ -1,0 +1,1 @@
+"""Where the stages meet: each job is the flow, in full."""

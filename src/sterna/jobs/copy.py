@@ -1,0 +1,165 @@
+"""Copy a file, a folder, an object, a prefix or a stream, between this machine and a bucket."""
+
+from __future__ import annotations
+
+import sys
+
+from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
+from sterna.jobs.ledger import Ledger
+from sterna.jobs.settings import Settings
+from sterna.jobs.sides import open_bucket, open_folder
+from sterna.jobs.sync import carry_over
+from sterna.model.actions import Action, Verb
+from sterna.model.entry import Entry
+from sterna.model.errors import SourceUnknown, WrongSetting
+from sterna.model.events import Emit, Summary, Tally, ignore
+from sterna.model.location import BucketPath, LocalPath, Location
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import Stop
+from sterna.model.units import printable
+from sterna.moving.buffers import Buffers
+from sterna.moving.disk import Disk
+from sterna.moving.media import guess_type
+from sterna.moving.prove import Prover
+from sterna.moving.stream import StreamDownloader, StreamUploader
+from sterna.moving.upload import upload_headers
+from sterna.stores.local import LocalStore
+from sterna.stores.s3 import OneObject, S3Store
+
+
+async def copy(
+    source: Location,
+    destination: Location,
+    settings: Settings | None = None,
+    *,
+    emit: Emit = ignore,
+    tally: Tally | None = None,
+    stop: Stop | None = None,
+) -> Summary:
+    """Copy what ``source`` names: a file or object under the name that ``destination`` gives (below it, where that is a
+    folder or ends in a slash), a folder or prefix with everything below it. What is there already is not moved again;
+    nothing is deleted. A ``-`` is standard input or output. Raises as ``sync`` does.
+    """
+    settings = settings or Settings()
+    tally = tally if tally is not None else Tally()
+    stop = stop or Stop()
+    ledger = Ledger("copy", str(source), str(destination), emit=emit, tally=tally, stop=stop)
+    try:
+        if isinstance(source, LocalPath) and isinstance(destination, BucketPath):
+            async with open_bucket(destination, settings.destination, settings, tally, ledger) as bucket:
+                return await _up(source, bucket, settings, ledger, stop)
+        if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
+            async with open_bucket(source, settings.source, settings, tally, ledger) as bucket:
+                return await _down(bucket, destination, settings, ledger, stop)
+        raise WrongSetting("copy works between this machine and s3://bucket/prefix; one side must be each.")
+    finally:
+        await ledger.close()
+
+
+async def _up(source: LocalPath, bucket: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+    location = bucket.location
+    if source.is_stream:
+        if location.says_folder:
+            raise WrongSetting(f"{location}: standard input needs a whole key; add the object's name.")
+        return await _stream_up(bucket, settings, ledger)
+    path = source.path
+    if path.is_dir():
+        with open_folder(source, settings, create=False) as folder:
+            async with upload_carrier(folder, bucket, settings, ledger.tally, stop) as carrier:
+                return await carry_over(folder, bucket, carrier, ledger, stop)
+    if not path.exists():
+        raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
+    full = bucket.prefix + path.name if location.says_folder else location.path
+    single = OneObject(bucket.client, location, bucket.own_headers, full=full)
+    # A file that was named is meant, also where its name is a symbolic link.
+    with LocalStore.open(path.absolute().parent, symlinks="follow") as folder:
+        async with upload_carrier(folder, single, settings, ledger.tally, stop) as carrier:
+            entry = folder.folder.look(path.name)
+            if entry is None or entry.is_directory_marker:
+                raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
+            found = await single.look(path.name)
+            action = Action(Verb.UPLOAD if found is None or found.size != entry.size else Verb.LOOK,
+                            path.name, "named", entry, found)  # fmt: skip
+            return await _carry_one(carrier, action, ledger)
+
+
+async def _down(bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+    location = bucket.location
+    single = OneObject(bucket.client, location, bucket.own_headers, full=location.path)
+    found = await single.look(location.path) if location.path and not location.says_folder else None
+    if found is None:
+        return await _below(bucket, destination, settings, ledger, stop)
+    if destination.is_stream:
+        return await _stream_down(single, settings, ledger)
+    path = destination.path
+    name = location.path.rpartition("/")[2]
+    if path.is_dir() or str(path).endswith("/"):
+        path = path / name
+    parent = path.absolute().parent
+    with LocalStore.open(parent, create=True) as folder:
+        async with download_carrier(single, folder, settings, ledger.tally, stop) as carrier:
+            target = folder.folder.look(path.name)
+            entry = Entry(path.name, found.size, found.mtime_ns, found.etag, found.storage_class)
+            action = Action(Verb.DOWNLOAD if target is None or target.size != entry.size else Verb.LOOK,
+                            path.name, "named", entry, target)  # fmt: skip
+            return await _carry_one(carrier, action, ledger)
+
+
+async def _below(bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+    entries, _ = await bucket.list_some("", most=1)
+    if not entries:
+        raise SourceUnknown(f"{bucket.location} is neither an object nor a prefix with objects below it.")
+    if destination.is_stream:
+        raise WrongSetting(f"{bucket.location} is a prefix; only one object can go to standard output.")
+    with open_folder(destination, settings, create=True) as folder:
+        async with download_carrier(bucket, folder, settings, ledger.tally, stop) as carrier:
+            return await carry_over(bucket, folder, carrier, ledger, stop)
+
+
+async def _carry_one(carrier: Carrier, action: Action, ledger: Ledger) -> Summary:
+    ledger.planned(1, action.size)
+    ledger.tally.planning_done = True
+    todo, settled = await carrier.resolve([action])
+    ledger.record(settled)
+    outcomes = await carrier.move(todo)
+    await carrier.prove(outcomes)
+    ledger.record(outcomes)
+    return await ledger.settle(durable=carrier.is_durable)
+
+
+async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Summary:
+    full = bucket.location.path
+    single = OneObject(bucket.client, bucket.location, bucket.own_headers, full=full)
+    headers = upload_headers(settings.upload)
+    if settings.upload.guess_mime_type and "content-type" not in headers and (kind := guess_type(full)):
+        headers["content-type"] = kind
+    disk = Disk()
+    try:
+        uploader = StreamUploader(
+            single, headers, settings.limits, Buffers(settings.limits.max_memory), disk, ledger.tally
+        )
+        ledger.planned(1, 0)
+        outcome = await uploader.carry(sys.stdin.fileno(), full)
+        await Prover(single).prove([outcome])
+        return await _settle_one(outcome, ledger)
+    finally:
+        disk.close()
+
+
+async def _stream_down(single: S3Store, settings: Settings, ledger: Ledger) -> Summary:
+    disk = Disk()
+    try:
+        downloader = StreamDownloader(single, settings.limits, Buffers(settings.limits.max_memory), disk, ledger.tally)
+        ledger.planned(1, 0)
+        return await _settle_one(await downloader.carry(single.location.path, sys.stdout.fileno()), ledger)
+    finally:
+        disk.close()
+
+
+async def _settle_one(outcome: Outcome, ledger: Ledger) -> Summary:
+    ledger.tally.planning_done = True
+    ledger.record([outcome])
+    summary = await ledger.settle()
+    if outcome.status is Status.FAILED and outcome.exit_code not in (0, 1):
+        summary.exit_code = outcome.exit_code
+    return summary

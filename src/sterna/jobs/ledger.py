@@ -1,0 +1,149 @@
+"""Count what came of every action, and turn the counts into a summary, a verdict and an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from sterna.model.entry import Trouble
+from sterna.model.events import FAILURES_KEPT, Emit, Notice, ObjectsEnded, RunEnded, RunStarted, Summary, Tally
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import Stop
+from sterna.model.units import printable
+
+_PEAK_S = 1.0  # peak speed is that of the best second
+
+
+class Ledger:
+    """One run's counts. Planned is done + failed + left, or the run says so and fails (H108)."""
+
+    def __init__(self, command: str, source: str, destination: str, *, emit: Emit, tally: Tally, stop: Stop) -> None:
+        self.summary = Summary(command=command, source=source, destination=destination, started_s=time.time())
+        self.tally = tally
+        self.emit = emit
+        self._stop = stop
+        self._began = time.perf_counter()
+        self._moved_before = tally.moved_bytes
+        self._ended = 0
+        self._planned_before = tally.planned_objects
+        self._watch = asyncio.get_running_loop().create_task(self._watch_speed())
+        emit(RunStarted(command, source, destination, self.summary.started_s))
+
+    def planned(self, count: int, size: int) -> None:
+        """More objects are to be moved."""
+        self.tally.planned_objects += count
+        self.tally.planned_bytes += size
+
+    def kept(self, count: int, size: int) -> None:
+        """So many objects were found in place."""
+        self.summary.kept += count
+        self.summary.there_bytes += size
+        self.tally.there_objects += count
+        self.tally.there_bytes += size
+
+    def notice(self, sentence: str, level: str = "info", code: str = "") -> None:
+        """Something that the user should read once."""
+        self.heard(Notice(sentence, level, code))
+
+    def heard(self, event: object) -> None:
+        """Pass an event of the wire on, and keep what the summary repeats."""
+        if isinstance(event, Notice):
+            if event.sentence not in self.summary.notices:
+                self.summary.notices.append(event.sentence)
+            self.emit(event)
+
+    def troubles(self, troubles: Sequence[Trouble], verb: str) -> None:
+        """Names that a listing could not carry: each is an outcome of its own."""
+        if troubles:
+            self.record([
+                Outcome(verb, one.key, Status.SKIPPED if one.skipped else Status.FAILED, error=one.reason,
+                        error_kind="" if one.skipped else "Unreadable", exit_code=0 if one.skipped else 1)
+                for one in troubles
+            ], unplanned=True)  # fmt: skip
+
+    def record(self, outcomes: Sequence[Outcome], *, unplanned: bool = False) -> None:
+        """Count outcomes, and tell them."""
+        if not outcomes:
+            return
+        summary, tally = self.summary, self.tally
+        if not unplanned:
+            self._ended += len(outcomes)
+        for one in outcomes:
+            status = one.status
+            if status is Status.DONE:
+                tally.done_objects += 1
+                if one.verb == "upload":
+                    summary.uploaded += 1
+                elif one.verb == "download":
+                    summary.downloaded += 1
+                elif one.verb == "delete":
+                    summary.deleted += 1
+                else:
+                    summary.copied += 1
+            elif status is Status.FAILED:
+                summary.failed += 1
+                tally.failed_objects += 1
+                if len(summary.failures) < FAILURES_KEPT:
+                    summary.failures.append(one)
+            elif status is Status.KEPT:
+                self.kept(1, one.size)
+            elif status is Status.SKIPPED:
+                summary.skipped += 1
+                tally.skipped_objects += 1
+                if len(summary.skips) < FAILURES_KEPT:
+                    summary.skips.append(one)
+            else:
+                summary.left += 1
+                tally.left_objects += 1
+        self.emit(ObjectsEnded(outcomes))
+
+    async def close(self) -> None:
+        """End the speed watch, when the run ends without a summary."""
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
+
+    async def settle(self, *, durable: bool = True) -> Summary:
+        """The end of the run: check that nothing planned is missing, and give the summary."""
+        await self.close()
+        summary, tally = self.summary, self.tally
+        missing = tally.planned_objects - self._planned_before - self._ended
+        summary.elapsed_s = time.perf_counter() - self._began
+        summary.moved_bytes = tally.moved_bytes - self._moved_before - tally.wasted_bytes
+        summary.wasted_bytes = tally.wasted_bytes
+        summary.requests, summary.retries = tally.requests, tally.retries
+        summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
+        summary.durable = durable
+        if self._stop.is_requested:
+            summary.exit_code = self._stop.exit_code
+            summary.verdict = (
+                f"INTERRUPTED ({printable(self._stop.reason)}): {_count(summary.done)} moved and proved, "
+                f"{_count(summary.left)} left, {_count(summary.failed)} failed; run the same command again to go on."
+            )
+        elif summary.failed or missing:
+            codes = {one.exit_code for one in summary.failures}
+            summary.exit_code = codes.pop() if len(codes) == 1 and not summary.done and codes != {0} else 1
+            lost = f", and {missing} have no outcome, which is a fault of Sterna" if missing else ""
+            summary.verdict = (
+                f"INCOMPLETE: {_count(summary.failed)} failed, each named above{lost}; "
+                f"{_count(summary.done)} moved and proved, {summary.kept:,} unchanged."
+            )
+        else:
+            skipped = f", {summary.skipped:,} skipped by rule" if summary.skipped else ""
+            summary.verdict = f"COMPLETE: {_count(summary.done)} moved and proved, {summary.kept:,} unchanged{skipped}."
+        self.emit(RunEnded(summary))
+        return summary
+
+    async def _watch_speed(self) -> None:
+        """Keep the best second. It sleeps between looks, and costs nothing."""
+        summary, tally = self.summary, self.tally
+        moved, since = tally.moved_bytes, time.perf_counter()
+        while True:
+            await asyncio.sleep(_PEAK_S)
+            now = time.perf_counter()
+            summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, (tally.moved_bytes - moved) / (now - since))
+            moved, since = tally.moved_bytes, now
+
+
+def _count(count: int) -> str:
+    return f"{count:,} object{'' if count == 1 else 's'}"

@@ -1,0 +1,38 @@
+"""What is to be done for one key, and because of what."""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from sterna.model.entry import Entry
+
+
+class Verb(str, enum.Enum):
+    """The kinds of action."""
+
+    UPLOAD = "upload"
+    DOWNLOAD = "download"
+    COPY = "copy"
+    DELETE = "delete"
+    KEEP = "keep"
+    REFUSE = "refuse"
+    LOOK = "look"
+
+
+class Action(msgspec.Struct, frozen=True, gc=False):
+    """One decision about one key. ``because`` is the sentence that log, report and dry run all print.
+
+    ``source`` is what the listing said of the source, ``target`` what stands at the destination, if anything.
+    """
+
+    verb: Verb
+    key: str
+    because: str
+    source: Entry | None = None
+    target: Entry | None = None
+
+    @property
+    def size(self) -> int:
+        return self.source.size if self.source is not None else 0

@@ -1,0 +1,118 @@
+"""What a run tells while it goes on, and its end. Whoever wants to hear it passes ``emit``; nobody has to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from sterna.model.outcomes import Outcome
+
+
+@dataclass(slots=True)
+class Tally:
+    """Plain counters that the data plane raises and the display reads at its own pace. All grow only.
+
+    Planned figures are refined while listing goes on; ``planning_done`` says that they are final.
+    """
+
+    planned_objects: int = 0
+    planned_bytes: int = 0
+    planning_done: bool = False
+    done_objects: int = 0
+    moved_bytes: int = 0  # bytes of objects sent or received, raised as they pass
+    wasted_bytes: int = 0  # of those, bytes of attempts that failed
+    there_objects: int = 0  # found in place, not moved
+    there_bytes: int = 0
+    skipped_objects: int = 0
+    failed_objects: int = 0
+    left_objects: int = 0
+    in_flight: int = 0  # requests that await their answer now
+    lanes: int = 0  # how many may be
+    requests: int = 0
+    retries: int = 0
+    listed_source: int = 0
+    listed_target: int = 0
+    limited_by: str = ""  # disk, network, server, CPU, listing: what holds the run back now
+
+
+class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
+    """The first event."""
+
+    command: str
+    source: str
+    destination: str
+    time_s: float  # seconds since 1970
+
+
+class ObjectsEnded(msgspec.Struct, frozen=True, tag="objects"):
+    """Outcomes, in batches: kept ones are counted in the Tally and not told one by one."""
+
+    outcomes: Sequence[Outcome]
+
+
+class Notice(msgspec.Struct, frozen=True, tag="notice"):
+    """One sentence that a user should read: a fallback taken, a retry storm, a clock that is off."""
+
+    sentence: str
+    level: str = "info"  # info, warning
+    code: str = ""
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a run did: the typed result of the library, the last record of the JSON log, the words of the report.
+
+    Bytes and seconds. ``failures`` holds at most ``FAILURES_KEPT`` outcomes; ``failed`` counts all of them.
+    """
+
+    command: str
+    source: str
+    destination: str
+    exit_code: int = 0
+    verdict: str = ""
+    uploaded: int = 0
+    downloaded: int = 0
+    copied: int = 0
+    deleted: int = 0
+    kept: int = 0
+    skipped: int = 0
+    failed: int = 0
+    left: int = 0
+    moved_bytes: int = 0
+    there_bytes: int = 0
+    wasted_bytes: int = 0
+    started_s: float = 0.0
+    elapsed_s: float = 0.0
+    peak_bytes_per_s: float = 0.0
+    requests: int = 0
+    retries: int = 0
+    durable: bool = True
+    failures: list[Outcome] = msgspec.field(default_factory=list)
+    skips: list[Outcome] = msgspec.field(default_factory=list)
+    notices: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def done(self) -> int:
+        """Objects moved and proved."""
+        return self.uploaded + self.downloaded + self.copied + self.deleted
+
+    @property
+    def mean_bytes_per_s(self) -> float:
+        return self.moved_bytes / self.elapsed_s if self.elapsed_s else 0.0
+
+
+class RunEnded(msgspec.Struct, frozen=True, tag="run_ended"):
+    """The last event."""
+
+    summary: Summary
+
+
+FAILURES_KEPT = 10_000  # a summary stays bounded; the log file has every one
+
+Event = RunStarted | ObjectsEnded | Notice | RunEnded
+Emit = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """The default listener."""

@@ -1,0 +1,54 @@
+"""Turn numbers into the words that people read, and back."""
+
+from __future__ import annotations
+
+import re
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+TIB = 1024 * GIB
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?)B?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
+
+
+def parse_size(text: str) -> int:
+    """Read ``8MiB``, ``8M`` (both 8·2²⁰), ``8MB`` (8·10⁶) or ``1000``; raises ValueError otherwise."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size; write for example 512KiB, 8MiB or 1.5GB")
+    decimal = not match[3] and text.strip().upper().endswith("B") and bool(match[2])
+    return int(float(match[1]) * (1000 if decimal else 1024) ** _POWERS[match[2].upper()])
+
+
+def size_words(size: float) -> str:
+    """``1536`` becomes ``1.5 KiB``."""
+    if size < 1024:
+        return f"{int(size)} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} PiB"
+
+
+def duration_words(seconds: float) -> str:
+    """``3723`` becomes ``1:02:03``."""
+    whole = int(seconds + 0.5)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def printable(text: str) -> str:
+    """Escape what could command a terminal or break a log line: C0, DEL, C1, bidirectional marks, lone surrogates (H103)."""
+    return _UNPRINTABLE.sub(_escape, text) if not text.isprintable() else text
+
+
+_UNPRINTABLE = re.compile(
+    "[\\x00-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ufff9-\\uffff\\ud800-\\udfff]"
+)
+
+
+def _escape(match: re.Match[str]) -> str:
+    point = ord(match[0])
+    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"

@@ -1,0 +1,227 @@
+"""Carry objects of a bucket into a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sterna.model.actions import Action
+from sterna.model.errors import Corrupt, DiskFull, ObjectChanged, ObjectGone, SternaError
+from sterna.model.events import Tally
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import Stop
+from sterna.model.units import printable
+from sterna.moving.buffers import Buffers
+from sterna.moving.disk import Disk
+from sterna.moving.parts import part_size, parts
+from sterna.moving.settings import DownloadOptions, Limits
+from sterna.moving.sink import RangeSink
+from sterna.moving.upload import together
+from sterna.moving.writer import Ticket, Writer
+from sterna.stores.draft import Draft
+from sterna.stores.folder import Folder
+from sterna.stores.s3 import Look, S3Store
+from sterna.wire.checksum import Algorithm, algorithm, md5_hex
+from sterna.wire.connection import Response
+
+_TRIES = 3  # of an object that is replaced while it is read
+
+
+class Downloader:
+    """Downloads objects one action at a time; many at once. ``carry`` gives an outcome, or a future of one: a file is
+    done when it is on disk, which many wait for together.
+    """
+
+    def __init__(
+        self, store: S3Store, folder: Folder, options: DownloadOptions, limits: Limits, buffers: Buffers, disk: Disk,
+        writer: Writer, tally: Tally, stop: Stop,
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._folder = folder
+        self._durable = options.durable
+        self._limits = limits
+        self._buffers = buffers
+        self._disk = disk
+        self._writer = writer
+        self._tally = tally
+        self._stop = stop
+        self._gate = store.client.gate
+
+    async def carry(self, action: Action) -> Outcome | asyncio.Future[Outcome]:
+        """Download one object; again from the start where it was replaced meanwhile."""
+        outcome = Outcome(action.verb.value, action.key, Status.DONE, because=action.because, started_s=time.time())
+        ticket = self._writer.ticket(outcome, time.perf_counter())
+        for attempt in range(1, _TRIES + 1):
+            outcome.attempts = attempt
+            try:
+                if action.key.endswith("/"):
+                    await self._disk.slow(self._folder.make_folder, action.key)
+                    ticket.settle(None)
+                elif action.size <= self._limits.part_threshold:
+                    await self._whole(action, ticket)
+                else:
+                    await self._in_ranges(action, ticket)
+                return ticket.done
+            except (ObjectChanged, Corrupt) as error:
+                if attempt == _TRIES or (isinstance(error, Corrupt) and action.size <= self._limits.part_threshold):
+                    ticket.settle(error)
+                    break
+            except ObjectGone as error:
+                name = printable(action.key)
+                ticket.settle(
+                    ObjectGone(f"{name} was deleted after it was listed.", code=error.code, request_id=error.request_id)
+                )
+                break
+            except DiskFull as error:
+                ticket.settle(error)
+                self._stop.request(error.sentence, 1)  # further downloads would end the same way (H49)
+                break
+            except SternaError as error:
+                ticket.settle(error)
+                break
+        return ticket.done
+
+    async def _whole(self, action: Action, ticket: Ticket) -> None:
+        key, outcome = action.key, ticket.outcome
+        lease = await self._buffers.room(max(action.size, 4096))
+        try:
+            async with self._gate:
+                response = await self._store.get(key, limit=self._limits.part_threshold, check=self._check_whole)
+            found = self._store.look_of(key, response)
+            data = response.body
+            if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
+                await self._check_md5(key, found, data)
+        except BaseException:
+            lease.release()
+            raise
+        outcome.size = outcome.moved = len(data)
+        outcome.etag, outcome.version = found.entry.etag, found.version
+        outcome.checksum = f"{found.checksum_name}:{found.checksum}" if found.checksum else ""
+        outcome.proof = found.checksum_name if found.whole else outcome.proof or "length"
+        self._tally.moved_bytes += len(data)
+        self._writer.put(key, data, _mtime(found), action.target, ticket, lease)
+
+    def _check_whole(self, response: Response) -> None:
+        """The length that was announced came (the connection saw to that); the checksum that was shown must be right."""
+        found = self._store.look_of("", response)
+        if found.whole:
+            kind = algorithm(found.checksum_name)
+            if kind.encode(kind.update(response.body, 0)) != found.checksum:
+                raise Corrupt(
+                    f"The bytes received do not have the checksum that the server shows ({kind.name}).", operation="Get"
+                )
+
+    async def _check_md5(self, key: str, found: Look, data: bytes | bytearray) -> None:
+        """Where no checksum is shown, an ETag that looks like an MD5 is held against the bytes.
+
+        It may be no MD5 at all (H13, H14): where the same other bytes come twice, it is the ETag that is something else.
+        """
+        if md5_hex(data) == found.entry.etag:
+            return
+        async with self._gate:
+            again = await self._store.get(key, limit=self._limits.part_threshold, etag=found.entry.etag)
+        if again.body != data:
+            raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
+        self._store.learned.etag_is_opaque = True
+
+    async def _in_ranges(self, action: Action, ticket: Ticket) -> None:
+        key, outcome = action.key, ticket.outcome
+        found = await self._store.head(key)
+        if found is None:
+            raise ObjectGone(f"{key} is not there.", operation="Head", code="NoSuchKey")
+        size = found.entry.size
+        each, kind, by_parts = await self._cut(key, found)
+        draft = await self._disk.slow(self._begin, key, size)
+        try:
+            sums = await self._fetch(draft, found, each, kind)
+            outcome.proof = await self._verify(draft, found, sums, kind, each, by_parts=by_parts)
+            await self._disk.slow(draft.seal, _mtime(found))
+            outcome.size = outcome.moved = size
+            outcome.etag, outcome.version = found.entry.etag, found.version
+            outcome.checksum = f"{found.checksum_name}:{found.checksum}" if found.checksum else ""
+            self._writer.stage(draft, action.target, ticket)
+        except BaseException:
+            await asyncio.shield(self._disk.slow(draft.discard))
+            raise
+
+    def _begin(self, key: str, size: int) -> Draft:
+        draft = self._folder.create(key, size)
+        try:
+            draft.preallocate(size)
+        except BaseException:
+            draft.discard()
+            raise
+        return draft
+
+    async def _cut(self, key: str, found: Look) -> tuple[int, Algorithm | None, bool]:
+        """How to cut the object into ranges, what to sum them with, and whether they are the parts it was uploaded in.
+
+        A checksum of part checksums can be checked when the ranges are the parts: the first part's size tells them.
+        """
+        each = part_size(found.entry.size, self._limits.part_size)
+        if not found.checksum:
+            return each, None, False
+        if found.whole:
+            return each, algorithm(found.checksum_name), False
+        count = found.checksum.rpartition("-")[2]
+        first = await self._store.head(key, part=1)
+        length = int(first.headers.get(b"content-length", b"0")) if first is not None else 0
+        if length and count.isdigit() and -(-found.entry.size // length) == int(count):
+            return length, algorithm(found.checksum_name), True
+        return each, None, False
+
+    async def _fetch(self, draft: Draft, found: Look, each: int, kind: Algorithm | None) -> list[int]:
+        """Get all ranges into the draft; gives the sum of each."""
+        size, etag = found.entry.size, found.entry.etag
+        todo = parts(size, each)
+        count = -(-size // each)
+        sums = [0] * count
+
+        async def work() -> None:
+            for number, start, length in todo:
+                sink = RangeSink(draft, start, length, kind, self._disk, self._tally, writeback=self._durable)
+                async with self._gate:
+                    try:
+                        await sink.open(self._buffers)
+                        await self._store.get(found.entry.key, limit=0, etag=etag, span=(start, start + length), sink=sink,
+                                              restart=sink.restart)  # fmt: skip
+                        await sink.settle()
+                        sums[number - 1] = sink.crc
+                    finally:
+                        await asyncio.shield(sink.quiet())
+                        sink.close()
+
+        await together(work, min(count, self._limits.workers))
+        return sums
+
+    async def _verify(
+        self, draft: Draft, found: Look, sums: list[int], kind: Algorithm | None, each: int, *, by_parts: bool
+    ) -> str:
+        """Hold what was received against what the server shows; gives the proof's name."""
+        size, key = found.entry.size, found.entry.key
+        if kind is not None:
+            if by_parts:
+                shown = kind.composite(sums)
+            else:
+                whole = sums[0]
+                for number, part in enumerate(sums[1:], 1):
+                    whole = kind.combine(whole, part, min(each, size - number * each))
+                shown = kind.encode(whole)
+            if shown != found.checksum:
+                sentence = f"{printable(key)}: the bytes received do not have the checksum that the server shows"
+                raise Corrupt(f"{sentence} ({kind.name}).", operation="Get", key=key)
+            return kind.name
+        if found.plain_md5 and not self._store.learned.etag_is_opaque:
+            if await self._disk.slow(draft.md5_hex) == found.entry.etag:
+                return "MD5"
+            first = await self._disk.slow(draft.md5_hex)
+            await self._fetch(draft, found, each, None)
+            if await self._disk.slow(draft.md5_hex) != first:
+                raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
+            self._store.learned.etag_is_opaque = True
+        return "length"
+
+
+def _mtime(found: Look) -> int | None:
+    """The file's own time where the object keeps it, else LastModified."""
+    return found.mtime_ns if found.mtime_ns is not None else found.entry.mtime_ns or None

@@ -1,0 +1,130 @@
+"""Take actions in batches, carry many at once, and give each batch's outcomes back together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from sterna.model.actions import Action
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import Stop
+from sterna.wire.pace import Gate
+
+Carry = Callable[[Action], Awaitable[Outcome | asyncio.Future[Outcome]]]
+GRACE_S = 2.0  # what is in flight when the end is asked for may end by itself so long
+
+
+class _Batch:
+    """Actions that came together. ``done`` is set with the last outcome."""
+
+    __slots__ = ("done", "left", "outcomes")
+
+    def __init__(self, count: int) -> None:
+        self.outcomes: list[Outcome] = []
+        self.left = count
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def ended_later(self, future: asyncio.Future[Outcome]) -> None:
+        self.ended(future.result())
+
+    def ended(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.left -= 1
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
+
+
+class Mover:
+    """Carries actions in lanes: as many as the gate lets requests through, so that none waits there for long.
+
+    ``carry`` gives an outcome, or a future of one that others will settle; the lane does not wait for it. ``run`` may
+    be called for several batches at once; their actions queue in the order of the calls. When the end is asked for,
+    what is queued is left, and what is in flight is cancelled after a grace.
+    """
+
+    def __init__(self, carry: Carry, gate: Gate, stop: Stop) -> None:
+        self._carry = carry
+        self._gate = gate
+        self._stop = stop
+        self._queue: deque[tuple[Action, _Batch]] = deque()
+        self._lanes: set[asyncio.Task[None]] = set()
+        gate.demand = self._has_demand
+        gate.on_growth = self._add_lanes
+        stop.on_request(self._leave_the_rest)
+
+    def __repr__(self) -> str:
+        return f"<Mover {len(self._lanes)} lanes, {len(self._queue)} queued>"
+
+    @property
+    def is_quiet(self) -> bool:
+        """Nothing is queued, and nothing is being carried."""
+        return not self._queue and not self._lanes
+
+    async def run(self, actions: Sequence[Action]) -> list[Outcome]:
+        """Carry all, and give an outcome for each, in the order in which they ended."""
+        if not actions:
+            return []
+        batch = _Batch(len(actions))
+        self._queue.extend([(action, batch) for action in actions])
+        if self._stop.is_requested:
+            self._leave_the_rest()
+        self._add_lanes()
+        await batch.done
+        return batch.outcomes
+
+    def _has_demand(self) -> bool:
+        return bool(self._queue)
+
+    def _add_lanes(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(min(self._gate.limit - len(self._lanes), len(self._queue))):
+            lane = loop.create_task(self._lane())
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
+
+    async def _lane(self) -> None:
+        queue, carry, gate = self._queue, self._carry, self._gate
+        while queue and len(self._lanes) <= gate.limit:
+            action, batch = queue.popleft()
+            try:
+                outcome = await carry(action)
+            except asyncio.CancelledError:
+                batch.ended(_left(action, self._stop.reason or "cancelled"))
+                if not self._stop.is_requested:
+                    raise
+                return
+            except BaseException as error:  # a fault of ours: the batch must not wait for ever, and the run must fail
+                if not batch.done.done():
+                    batch.done.set_exception(error)
+                return
+            if isinstance(outcome, Outcome):
+                batch.ended(outcome)
+            elif outcome.done():
+                batch.ended(outcome.result())
+            else:
+                outcome.add_done_callback(batch.ended_later)
+        if (lane := asyncio.current_task()) is not None:
+            self._lanes.discard(lane)
+        self._add_lanes()
+
+    def _leave_the_rest(self) -> None:
+        while self._queue:
+            action, batch = self._queue.popleft()
+            batch.ended(_left(action, self._stop.reason))
+        if self._lanes:
+            asyncio.get_running_loop().call_later(GRACE_S, self._cancel)
+
+    def _cancel(self) -> None:
+        for lane in self._lanes:
+            lane.cancel()
+
+    async def aclose(self) -> None:
+        """End the lanes that are still there."""
+        lanes = list(self._lanes)
+        self._cancel()
+        await asyncio.gather(*lanes, return_exceptions=True)
+
+
+def _left(action: Action, reason: str) -> Outcome:
+    return Outcome(action.verb.value, action.key, Status.LEFT, size=action.size, because=action.because, error=reason)

@@ -1,0 +1,120 @@
+"""Look again at what was written: an upload is done when a second, independent observation has seen it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sterna.model.entry import Entry
+from sterna.model.errors import AccessDenied, Corrupt, NotProven, ObjectChanged, SternaError
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.units import MIB, printable
+from sterna.stores.s3 import Look, S3Store
+from sterna.wire.checksum import sum_of
+
+_READ_BACK = 64 * MIB  # so much is read again where nothing else tells whether it is what was sent
+_FEW = 2  # up to so many uploads HEADs are fewer requests than a listing and the HEADs that may follow it
+
+
+class Prover:
+    """Proves uploads of one store: by a closing listing of the range they lie in, one request for up to 1,000, or by
+    HEADs where those are fewer. What a listing does not show as it should be is looked at singly before it is judged:
+    a listing may lag, a HEAD has the last word.
+    """
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self._may_list = True
+
+    async def prove(self, outcomes: Sequence[Outcome]) -> None:
+        """Turn those among the outcomes that are done uploads and cannot be seen into failures."""
+        unseen = sorted((one for one in outcomes if one.status is Status.DONE), key=lambda one: one.key)
+        if len(unseen) > _FEW and self._may_list:
+            unseen = await self._by_listing(unseen)
+        if unseen:
+            await asyncio.gather(*(self._by_look(one) for one in unseen))
+
+    async def _by_listing(self, todo: list[Outcome]) -> list[Outcome]:
+        """List from one unseen key to the next; gives those that HEADs must settle."""
+        unseen: list[Outcome] = []
+        at = 0
+        while at < len(todo):
+            try:
+                entries, more = await self._store.list_some(just_before(todo[at].key))
+            except AccessDenied:
+                self._may_list = False
+                break
+            except (Corrupt, SternaError):
+                break  # this server's listings prove nothing; HEADs do
+            seen = {entry.key: entry for entry in entries}
+            last = entries[-1].key if more and entries else None
+            found, first = 0, at
+            while at < len(todo) and (at == first or last is None or todo[at].key <= last):
+                entry = seen.get(todo[at].key)
+                if entry is not None and _agrees(entry, todo[at]):
+                    todo[at].proof = f"{todo[at].proof}, listed" if todo[at].proof else "listed"
+                    found += 1
+                else:
+                    unseen.append(todo[at])
+                at += 1
+            if found < _FEW and at < len(todo):
+                break  # the keys lie far apart: a HEAD each is no more, and lighter
+        return unseen + todo[at:]
+
+    async def _by_look(self, outcome: Outcome) -> None:
+        name = printable(outcome.key)
+        try:
+            await self._judge(outcome, name, await self._store.head(outcome.key))
+        except SternaError as error:
+            outcome.fail(NotProven(f"{name} was sent, but looking at it failed: {error.sentence}",
+                                   code=error.code, words=error.words, request_id=error.request_id))  # fmt: skip
+
+    async def _judge(self, outcome: Outcome, name: str, found: Look | None) -> None:
+        if found is None:
+            outcome.fail(
+                NotProven(f"{name}: the server took it and does not have it.", operation="Head", code="NotStored")
+            )
+        elif found.entry.size != outcome.size:
+            outcome.fail(
+                NotProven(
+                    f"{name}: {outcome.size} bytes were sent, the server has {found.entry.size}.", code="ShortStore"
+                )
+            )
+        elif await self._is_ours(found, outcome):
+            outcome.proof = f"{outcome.proof}, seen" if outcome.proof else "seen"
+        else:
+            outcome.fail(
+                ObjectChanged(f"{name} was replaced by somebody else while this run went on.", code="Replaced")
+            )
+
+    async def _is_ours(self, found: Look, outcome: Outcome) -> bool:
+        """Whether what a look shows is what was sent. An ETag alone decides nothing against it: some servers show one in
+        the answer to a write and another afterwards (H14). Then our token, a checksum, or the bytes themselves decide.
+        """
+        if not outcome.etag or not found.entry.etag or found.entry.etag == outcome.etag:
+            return True
+        if outcome.token and found.metadata.get("sterna-token") == outcome.token:
+            return True
+        name, _, value = outcome.checksum.partition(":")
+        if found.whole and found.checksum_name == name:
+            return found.checksum == value
+        if not value or outcome.size > _READ_BACK:
+            return False
+        async with self._store.client.gate:
+            response = await self._store.get(outcome.key, limit=_READ_BACK, etag=found.entry.etag)
+        return sum_of(name, response.body) == value
+
+
+def _agrees(entry: Entry, outcome: Outcome) -> bool:
+    return entry.size == outcome.size and (not outcome.etag or not entry.etag or entry.etag == outcome.etag)
+
+
+def just_before(key: str) -> str:
+    """A key below ``key`` with as little as possible in between, so that listing after it begins with ``key``.
+
+    Plain ASCII where ``key`` is: not every server takes other characters as a marker.
+    """
+    last = key[-1]
+    if "!" < last <= "~":
+        return f"{key[:-1]}{chr(ord(last) - 1)}~"
+    return key[:-1]

@@ -1,0 +1,53 @@
+"""How objects are written, read and carried: the options of every mover."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sterna.model.units import MIB
+
+
+@dataclass(frozen=True, slots=True)
+class UploadOptions:
+    """What an upload says of its object beside its bytes. Empty means: the server's default."""
+
+    storage_class: str = ""
+    sse: str = ""
+    sse_kms_key_id: str = ""
+    acl: str = ""
+    metadata: tuple[tuple[str, str], ...] = ()
+    tags: tuple[tuple[str, str], ...] = ()
+    cache_control: str = ""
+    content_type: str = ""
+    content_encoding: str = ""
+    content_disposition: str = ""
+    guess_mime_type: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """The key of SSE-C, 32 bytes. It is sent with each request that touches an object's bytes, and never shown."""
+
+    key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadOptions:
+    """``durable``: done means on disk; False leaves that to the system (``--no-fsync``)."""
+
+    durable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use.
+
+    ``workers``: requests in flight at most, 256 by default as s5cmd's workers; the run starts with fewer and takes
+    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together.
+    ``part_threshold``: objects above it go in parts. ``part_size``: None for the table in ``moving.parts``.
+    """
+
+    workers: int = 256
+    max_memory: int = 512 * MIB
+    part_threshold: int = 8 * MIB
+    part_size: int | None = None

@@ -1,0 +1,249 @@
+"""Carry standard input into an object, and an object to standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import deque
+
+from sterna.model.errors import Corrupt, Interrupted, LocalFault, ObjectGone, SternaError
+from sterna.model.events import Tally
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.units import MIB, printable
+from sterna.moving.buffers import Buffers, Lease
+from sterna.moving.disk import Disk
+from sterna.moving.parts import MOST_PARTS, part_size, parts, stream_part_size
+from sterna.moving.settings import Limits
+from sterna.stores.s3 import S3Store, Upload
+from sterna.wire.checksum import algorithm
+
+_BITE = MIB
+_AHEAD = 8  # parts in flight: a stream comes and goes through one pipe, which more would not make faster
+
+
+class StreamUploader:
+    """Reads a descriptor to its end and uploads what comes, in parts that grow, since the length is not known."""
+
+    def __init__(
+        self, store: S3Store, headers: dict[str, str], limits: Limits, buffers: Buffers, disk: Disk, tally: Tally
+    ) -> None:
+        self._store = store
+        self._headers = headers
+        self._limits = limits
+        self._buffers = buffers
+        self._disk = disk
+        self._tally = tally
+
+    async def carry(self, fd: int, key: str) -> Outcome:
+        """Upload all that ``fd`` gives; the object appears with the last part or not at all."""
+        outcome = Outcome("upload", key, Status.DONE, because="a stream", started_s=time.time())
+        began = time.perf_counter()
+        try:
+            await self._carry(fd, key, outcome)
+        except SternaError as error:
+            outcome.fail(error)
+        outcome.seconds = time.perf_counter() - began
+        return outcome
+
+    async def _carry(self, fd: int, key: str, outcome: Outcome) -> None:
+        lease, count = await self._read(fd, self._limits.part_size or stream_part_size(0))
+        gate = self._store.client.gate
+        if count < lease.size:
+            with lease:
+                async with gate:
+                    response, outcome.proof, outcome.checksum = await self._store.put(
+                        key, lease.view[:count], self._headers
+                    )
+            self._ended(outcome, count, response.text(b"etag").strip('"'))
+            return
+        async with gate:
+            outcome.token = os.urandom(12).hex()
+            upload = await self._store.create_upload(key, self._headers, outcome.token)
+        try:
+            size = await self._send(fd, upload, lease)
+            async with gate:
+                etag, outcome.proof = await self._store.complete_upload(upload, size)
+            outcome.checksum = self._store.checksum_of(upload)
+        except BaseException:
+            try:
+                await asyncio.shield(asyncio.wait_for(self._store.abort_upload(upload), 2.0))
+            except (SternaError, TimeoutError):
+                outcome.because = f"a stream; its unfinished upload {upload.id} could not be aborted"
+            raise
+        outcome.size = outcome.moved = size
+        outcome.etag = etag
+
+    async def _send(self, fd: int, upload: Upload, lease: Lease) -> int:
+        """Send parts until the end of the stream; ``lease`` holds the first, which is full."""
+        number, size, count = 1, 0, lease.size
+        running: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                running.add(asyncio.create_task(self._part(upload, number, lease, count)))
+                size += count
+                if count < lease.size:
+                    break
+                number += 1
+                if number > MOST_PARTS:
+                    raise LocalFault("The stream needs more than 10,000 parts; give a larger --part-size.")
+                while len(running) >= _AHEAD:
+                    finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    for task in finished:
+                        task.result()
+                lease, count = await self._read(fd, self._limits.part_size or stream_part_size(size))
+                if not count:
+                    lease.release()
+                    break
+            while running:
+                finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
+                    task.result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        return size
+
+    async def _part(self, upload: Upload, number: int, lease: Lease, count: int) -> None:
+        with lease:
+            data = lease.view[:count]
+            crc = (
+                await self._disk.slow(algorithm(upload.checksum).update, data, 0) if upload.checksum != "MD5" else None
+            )
+            async with self._store.client.gate:
+                await self._store.put_part(upload, number, data, crc)
+            self._tally.moved_bytes += count
+
+    async def _read(self, fd: int, size: int) -> tuple[Lease, int]:
+        """A buffer, filled from the stream unless its end came first."""
+        lease = await self._buffers.lend(size)
+        try:
+            return lease, await self._disk.slow(_fill, fd, lease.view)
+        except BaseException:
+            lease.release()
+            raise
+
+    def _ended(self, outcome: Outcome, size: int, etag: str) -> None:
+        outcome.size = outcome.moved = size
+        outcome.etag = etag
+        self._tally.moved_bytes += size
+
+
+class StreamDownloader:
+    """Writes an object to a descriptor in order, with a few ranges ahead."""
+
+    def __init__(self, store: S3Store, limits: Limits, buffers: Buffers, disk: Disk, tally: Tally) -> None:
+        self._store = store
+        self._limits = limits
+        self._buffers = buffers
+        self._disk = disk
+        self._tally = tally
+
+    async def carry(self, key: str, fd: int) -> Outcome:
+        """Write the whole object; what is read already cannot be taken back, so a fault shows in the exit code."""
+        outcome = Outcome("download", key, Status.DONE, because="to a stream", started_s=time.time())
+        began = time.perf_counter()
+        try:
+            await self._carry(key, fd, outcome)
+        except SternaError as error:
+            outcome.fail(error)
+        outcome.seconds = time.perf_counter() - began
+        return outcome
+
+    async def _carry(self, key: str, fd: int, outcome: Outcome) -> None:
+        found = await self._store.head(key)
+        if found is None:
+            raise ObjectGone(f"{printable(str(self._store.location))} is not there.", code="NoSuchKey")
+        size = found.entry.size
+        kind = algorithm(found.checksum_name) if found.whole else None
+        whole = done = 0
+        ahead: deque[asyncio.Task[Lease]] = deque()
+        todo = parts(size, part_size(size, self._limits.part_size))
+        try:
+            while True:
+                while len(ahead) < _AHEAD and (part := next(todo, None)) is not None:
+                    ahead.append(asyncio.create_task(self._get(key, found.entry.etag, part[1], part[2])))
+                if not ahead:
+                    break
+                with await ahead.popleft() as lease:
+                    if kind is not None:
+                        crc = await self._disk.slow(kind.update, lease.view, 0)
+                        whole = kind.combine(whole, crc, lease.size) if done else crc
+                    await self._disk.slow(_drain, fd, lease.view)
+                    done += lease.size
+                    self._tally.moved_bytes += lease.size
+        finally:
+            for task in ahead:
+                task.cancel()
+            for lent in await asyncio.gather(*ahead, return_exceptions=True):
+                if isinstance(lent, Lease):
+                    lent.release()
+        outcome.size = outcome.moved = size
+        outcome.etag = found.entry.etag
+        if kind is not None and size and kind.encode(whole) != found.checksum:
+            sentence = f"{printable(key)}: the bytes written do not have the checksum that the server shows"
+            raise Corrupt(f"{sentence} ({kind.name}); throw them away.")
+        outcome.proof = kind.name if kind is not None else "length"
+
+    async def _get(self, key: str, etag: str, start: int, length: int) -> Lease:
+        lease = await self._buffers.lend(length)
+        try:
+            sink = _Fill(lease.view)
+            async with self._store.client.gate:
+                await self._store.get(
+                    key, limit=0, etag=etag, span=(start, start + length), sink=sink, restart=sink.restart
+                )
+            if sink.received != length:
+                raise Corrupt(f"{sink.received} of {length} bytes came.", operation="Get", key=key)
+        except BaseException:
+            lease.release()
+            raise
+        return lease
+
+
+class _Fill:
+    """A sink that is one buffer."""
+
+    is_full = False
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self.received = 0
+
+    def room(self) -> memoryview:
+        if self.received == len(self._view):
+            raise Corrupt("The server sent more bytes than were asked for.", operation="Get")
+        return self._view[self.received :]
+
+    def wrote(self, count: int) -> None:
+        self.received += count
+
+    def on_room(self, resume: object) -> None:
+        """Never full, never resumed."""
+
+    def restart(self) -> None:
+        self.received = 0
+
+
+def _fill(fd: int, view: memoryview) -> int:
+    filled = 0
+    try:
+        while filled < len(view):
+            count = os.readv(fd, [view[filled : filled + _BITE]])
+            if not count:
+                break
+            filled += count
+    except OSError as error:
+        raise LocalFault(f"Standard input cannot be read: {error.strerror}.") from None
+    return filled
+
+
+def _drain(fd: int, view: memoryview) -> None:
+    try:
+        while view:
+            view = view[os.write(fd, view[:_BITE]) :]
+    except BrokenPipeError:
+        raise Interrupted("Whoever read standard output went away.") from None
+    except OSError as error:
+        raise LocalFault(f"Standard output cannot be written: {error.strerror}.") from None

@@ -1,0 +1,1 @@
+"""Sorted pages in, actions out; no I/O."""

@@ -1,0 +1,141 @@
+"""Turn a summary into the lines that end a run, the last of which is the verdict."""
+
+from __future__ import annotations
+
+from sterna.model.events import Summary
+from sterna.model.units import duration_words, printable, size_words
+from sterna.reporting.scrub import scrub
+from sterna.reporting.words import count_words, failure_line
+
+NAMED = 20  # more names than that are for a file, not for a screen
+_INTERRUPTED = (129, 130, 143)
+
+
+def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
+    """Counts, bytes, times, speeds, the failures by name, and the verdict as the last line.
+
+    ``log_file`` is where every failure stands, if the user asked for a log.
+    """
+    rows = [("objects", _counts(summary))]
+    if summary.command != "rm":
+        moved = f"{size_words(summary.moved_bytes)} moved in this run"
+        if summary.wasted_bytes:
+            moved += f" ({size_words(summary.wasted_bytes)} more by attempts that failed)"
+        rows.append(("bytes", f"{moved}, {size_words(summary.there_bytes)} already there"))
+    rows.append(("elapsed", _elapsed(summary.elapsed_s)))
+    if summary.command != "rm":
+        peak = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
+        rows.append(("speed", f"{size_words(summary.mean_bytes_per_s)}/s mean, {size_words(peak)}/s peak"))
+    rows.append(("requests", f"{summary.requests:,}, {summary.retries:,} of them retries"))
+    width = max(len(name) for name, _ in rows)
+    lines = [f"{name:<{width}}  {words}" for name, words in rows]
+
+    if summary.skips:
+        lines.append("skipped:")
+        lines += [f"  {failure_line(outcome)}" for outcome in summary.skips[:NAMED]]
+        lines += _rest(max(summary.skipped, len(summary.skips)), len(summary.skips[:NAMED]), log_file)
+    if summary.failures:
+        lines.append("failed:")
+        lines += [f"  {failure_line(outcome)}" for outcome in summary.failures[:NAMED]]
+        lines += _rest(max(summary.failed, len(summary.failures)), len(summary.failures[:NAMED]), log_file)
+    lines.append(scrub(printable(summary.verdict or verdict(summary, log_file=log_file))))
+    return lines
+
+
+def verdict(summary: Summary, *, log_file: str = "") -> str:
+    """One plain sentence that says the same as the exit code."""
+    total = summary.done + summary.kept + summary.skipped + summary.failed + summary.left
+    if summary.failed:
+        return _failed(summary, total, log_file)
+    word = "INTERRUPTED" if summary.exit_code in _INTERRUPTED else "INCOMPLETE"
+    why = f": {summary.notices[-1].rstrip('.')}" if summary.notices and word == "INCOMPLETE" else ""
+    if summary.left:
+        there = f"{summary.done + summary.kept:,} of {total:,} objects are {_state(summary)}"
+        return f"{word}{why}: {there}, {count_words(summary.left)} {_are(summary.left)} left; {_AGAIN}."
+    if word == "INTERRUPTED":
+        there = f"{count_words(summary.done)} {_are(summary.done)} {_state(summary)}"
+        return f"INTERRUPTED before all was listed: {there}; {_AGAIN}."
+    if summary.exit_code:
+        return f"{word}{why} (exit code {summary.exit_code})."
+    return _succeeded(summary)
+
+
+_AGAIN = "the same command goes on from there"
+
+
+def exit_code_of(summary: Summary) -> int:
+    """The summary's exit code, which is never 0 while anything failed or is left."""
+    if summary.exit_code == 0 and (summary.failed or summary.left):
+        return 1
+    return summary.exit_code
+
+
+def _succeeded(summary: Summary) -> str:
+    skipped = f" {count_words(summary.skipped)} {_are(summary.skipped)} skipped by rule." if summary.skipped else ""
+    if summary.command == "rm":
+        return f"{_all(summary.deleted)} removed." + skipped if summary.deleted else "There was nothing to remove."
+    in_place = summary.done - summary.deleted + summary.kept
+    if not in_place and not summary.deleted:
+        return "There was nothing to move: the source holds no objects." + skipped
+    sentence = f"{_all(in_place)} {_state(summary)}: {_counts(summary, short=True)}."
+    if not summary.durable and summary.downloaded:
+        sentence += " When they reach the disk is left to the system (--no-fsync)."
+    return sentence + skipped
+
+
+def _failed(summary: Summary, total: int, log_file: str) -> str:
+    if summary.failed <= NAMED and len(summary.failures) >= summary.failed:
+        named = "it is named above" if summary.failed == 1 else "they are named above"
+    elif log_file:
+        named = f"every one is named in {log_file}"
+    else:
+        named = f"the first {min(NAMED, len(summary.failures))} are named above"
+    sentence = f"INCOMPLETE: {summary.failed:,} of {total:,} objects failed; {named}"
+    if summary.left:
+        sentence += f"; {summary.left:,} {_are(summary.left)} left, {_AGAIN}"
+    return sentence + "."
+
+
+def _all(count: int) -> str:
+    if count == 1:
+        return "The one object is"
+    return f"All {count:,} objects are"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _state(summary: Summary) -> str:
+    return "removed" if summary.command == "rm" else "in place and proved"
+
+
+def _counts(summary: Summary, *, short: bool = False) -> str:
+    """How many ended how. The short form leaves out what did not happen, except for what was uploaded and kept."""
+    moved = [("uploaded", summary.uploaded), ("downloaded", summary.downloaded), ("copied", summary.copied)]
+    counts = [(name, count) for name, count in moved if count]
+    if summary.command != "rm":
+        counts.append(("unchanged", summary.kept))
+    counts += [
+        (name, count)
+        for name, count in (
+            ("deleted", summary.deleted),
+            ("skipped", 0 if short else summary.skipped),
+            ("failed", summary.failed),
+            ("left", summary.left),
+        )
+        if count
+    ]
+    return ", ".join(f"{count:,} {name}" for name, count in counts) or "none"
+
+
+def _elapsed(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{duration_words(seconds)} ({seconds:,.2f} seconds, {minutes:,.2f} minutes, {hours:,.3f} hours)"
+
+
+def _rest(count: int, named: int, log_file: str) -> list[str]:
+    if count <= named:
+        return []
+    where = f"every one is in {printable(log_file)}" if log_file else "--log-file FILE or --json names every one"
+    return [f"  … and {count - named:,} more; {where}"]

@@ -1,0 +1,34 @@
+"""Turn an outcome into the words that log, summary and screen all print."""
+
+from __future__ import annotations
+
+from sterna.model.outcomes import Outcome, Status
+from sterna.model.units import printable
+from sterna.reporting.scrub import scrub
+
+
+def reason_words(outcome: Outcome) -> str:
+    """Why an outcome is what it is: our sentence, then the server's words and its request id where they are known."""
+    if outcome.status is Status.FAILED or outcome.error:
+        sentence = (outcome.error or outcome.because or "the reason is not known").rstrip(".")
+        facts = []
+        if outcome.error_words and outcome.error_words not in sentence:
+            facts.append(f'the server said "{outcome.error_words}"')
+        elif outcome.error_code and outcome.error_code not in sentence:
+            facts.append(f"the server said {outcome.error_code}")
+        if outcome.request_id and outcome.request_id not in sentence:
+            facts.append(f"request id {outcome.request_id}")
+        if outcome.attempts > 1:
+            facts.append(f"{outcome.attempts} attempts")
+        return scrub(printable(f"{sentence} ({'; '.join(facts)})" if facts else sentence))
+    return printable(outcome.because)
+
+
+def failure_line(outcome: Outcome) -> str:
+    """One line for people: the key, escaped, and why it failed."""
+    return f"{printable(outcome.key)}: {reason_words(outcome)}"
+
+
+def count_words(count: int, noun: str = "object") -> str:
+    """``1 object``, ``20,000 objects``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

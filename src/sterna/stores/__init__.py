@@ -1,0 +1,1 @@
+"""Places with sorted keys: a bucket, a folder, a dictionary."""

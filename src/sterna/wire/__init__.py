@@ -1,0 +1,1 @@
+"""S3-shaped HTTP: bytes to answers, signed, retried and paced."""

@@ -1,0 +1,336 @@
+"""Send a request to one side's servers: signed, retried by the table, corrected once where region or clock are off."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+
+from sterna.model.errors import CredentialsExpired, SlowDown, SternaError
+from sterna.model.events import Emit, Notice, Tally, ignore
+from sterna.wire.connection import Response, Sink
+from sterna.wire.credentials import Credentials, CredentialSource
+from sterna.wire.endpoints import (
+    DEFAULT_REGION,
+    Endpoint,
+    addressing_from_environment,
+    endpoints_for,
+    region_from_refusal,
+    same_partition,
+    tls_context,
+)
+from sterna.wire.pace import Gate
+from sterna.wire.pool import Pool
+from sterna.wire.proxies import proxy_for
+from sterna.wire.retry import Budget, judge
+from sterna.wire.side import Side
+from sterna.wire.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, sha256_hex
+
+Body = bytes | bytearray | memoryview
+_HASH_INLINE = 256 * 1024  # bytes that SHA-256 does in 0.13 ms; above it, a thread hashes while the loop goes on
+_RENEW_AHEAD_S = 300.0  # as long as the credential sources themselves renew ahead
+_USER_AGENT = "sterna"
+
+
+class Request:
+    """One request as an S3 operation. ``headers`` have lower-case names and stripped values, without host and length.
+
+    ``query`` is canonical. ``good`` are the statuses that are no error. ``sink`` takes the body of 200 and 206;
+    ``restart`` is called before each further attempt, to make the sink empty again. ``check`` looks at an answer with a
+    good status and raises SternaError where it is not what it must be: such an answer is one more failed attempt.
+    """
+
+    __slots__ = (
+        "body",
+        "bucket",
+        "check",
+        "good",
+        "headers",
+        "key",
+        "limit",
+        "method",
+        "operation",
+        "query",
+        "restart",
+        "sink",
+    )
+
+    def __init__(
+        self,
+        operation: str,
+        method: str,
+        bucket: str,
+        key: str = "",
+        *,
+        query: str = "",
+        headers: dict[str, str] | None = None,
+        body: Body | None = None,
+        good: tuple[int, ...] = (200,),
+        sink: Sink | None = None,
+        restart: Callable[[], None] | None = None,
+        limit: int = 16 * 1024 * 1024,
+        check: Callable[[Response], None] | None = None,
+    ) -> None:
+        self.operation = operation
+        self.method = method
+        self.bucket = bucket
+        self.key = key
+        self.query = query
+        self.headers = headers or {}
+        self.body = body
+        self.good = good
+        self.sink = sink
+        self.restart = restart
+        self.limit = limit
+        self.check = check
+
+
+class Client:
+    """One side: its endpoints, connections, credentials and pace. It lives in one loop; ``aclose`` ends it.
+
+    ``gate`` bounds the requests in flight: whoever sends many enters it around each.
+    """
+
+    def __init__(
+        self, side: Side, bucket: str, *, workers: int = 256, tally: Tally | None = None, emit: Emit = ignore
+    ) -> None:
+        environ = os.environ
+        self.bucket = bucket
+        self.tally = tally if tally is not None else Tally()
+        self.emit = emit
+        self.gate = Gate(workers, self.tally)
+        self._addressing = addressing_from_environment(side.addressing, environ)
+        self._side = side
+        self._source = CredentialSource(side.identity, environ, region=self._addressing.region)
+        self._region = self._addressing.region or ""
+        self._credentials: Credentials | None = None
+        self._signer: Signer | None = None
+        self._renew_s = float("inf")  # when to ask for fresh keys, in seconds since 1970
+        self._ready = False
+        self._lock = asyncio.Lock()
+        self._pools: list[Pool] = []
+        self._budget = Budget(side.retries)
+        self._skew_s = 0.0
+        self._region_corrected = False
+        self._common: dict[str, str] = {}
+        if side.request_payer:
+            self._common["x-amz-request-payer"] = "requester"
+        if side.expected_bucket_owner:
+            self._common["x-amz-expected-bucket-owner"] = side.expected_bucket_owner
+
+    def __repr__(self) -> str:
+        return f"<Client {self.bucket} in {self._region or 'no region yet'}: {self.gate!r}, {self._pools!r}>"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where requests go; known after the first."""
+        return self._pools[0].endpoint
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for; known after the first."""
+        return self._region
+
+    @property
+    def skew_s(self) -> float:
+        """How far the server's clock is ahead of ours, as far as a refusal has shown it."""
+        return self._skew_s
+
+    async def aclose(self) -> None:
+        """End the connections."""
+        self.gate.close()
+        for pool in self._pools:
+            await pool.close()
+
+    async def prepare(self) -> None:
+        """Find credentials, region and endpoints, unless that has been done. ``send`` does it by itself."""
+        if not self._ready:
+            await self._prepare()
+
+    async def call(self, request: Request) -> Response:
+        """``send`` within the gate: for requests that nobody else paces."""
+        async with self.gate:
+            return await self.send(request)
+
+    async def send(self, request: Request) -> Response:
+        """Send until an answer with a good status came; raises the error that the last attempt was.
+
+        Repeats what the retry table allows, on a fresh signature each time. Expired credentials are refreshed once
+        for all requests; a wrong region and a wrong clock are corrected once. None of these counts as an attempt.
+        """
+        if not self._ready:
+            await self._prepare()
+        if time.time() > self._renew_s:
+            await self._renew()
+        attempt, refreshed, skewed = 1, 0, False
+        began = time.monotonic()
+        while True:
+            credentials = self._credentials
+            region = self._region
+            try:
+                response = await self._attempt(request)
+                if response.status in request.good:
+                    if request.check is not None:
+                        request.check(response)
+                    self._budget.succeeded()
+                    return response
+                error = judge(response, request.operation, request.bucket, request.key)
+                if response.status in (301, 307, 308, 400, 403) and await self._follow_region(response, region):
+                    continue
+                if error.code == "RequestTimeTooSkewed" and not skewed:
+                    skewed = self._correct_clock(response)
+                    if skewed:
+                        continue
+            except SternaError as lost:
+                error = lost
+                error.operation = error.operation or request.operation
+                error.key = error.key or request.key
+            error.attempts = attempt
+            error.elapsed_s = time.monotonic() - began
+            if isinstance(error, CredentialsExpired) and refreshed < 2:
+                refreshed += 1
+                await self._refresh(credentials)
+                continue
+            if isinstance(error, SlowDown):
+                self.gate.slow_down()
+            pause = self._budget.pause_s(error, attempt)
+            if pause is None or (not self._pools[0].has_answered and attempt >= 4):
+                raise error
+            self.tally.retries += 1
+            attempt += 1
+            if pause:
+                await asyncio.sleep(pause)
+            if request.restart is not None:
+                request.restart()
+
+    async def _attempt(self, request: Request) -> Response:
+        pool = self._pools[0]
+        connection = pool.idle() or await pool.open()
+        try:
+            head = await self._head(pool, request)
+            self.tally.requests += 1
+            return await connection.exchange(
+                head, request.body, bodyless=request.method == "HEAD", sink=request.sink, limit=request.limit
+            )
+        finally:
+            pool.release(connection)
+
+    async def _head(self, pool: Pool, request: Request) -> bytes:
+        endpoint = pool.endpoint
+        host, path = endpoint.target(request.bucket, request.key)
+        headers = {"host": host, **request.headers}
+        if request.bucket:
+            headers |= self._common
+        body = request.body
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        if body is not None:
+            lines += f"content-length: {len(body)}\r\n"
+        elif request.method in ("PUT", "POST"):
+            lines += "content-length: 0\r\n"
+        signer = self._signer
+        if signer is not None:
+            if body is None:
+                payload_hash = EMPTY_SHA256
+            elif endpoint.is_tls or endpoint.is_loopback:
+                payload_hash = UNSIGNED_PAYLOAD
+            elif len(body) <= _HASH_INLINE:
+                payload_hash = sha256_hex(body)
+            else:
+                payload_hash = await asyncio.to_thread(sha256_hex, body)
+            lines += signer.sign(request.method, path, request.query, headers, payload_hash, time.time() + self._skew_s)
+        target = f"{path}?{request.query}" if request.query else path
+        prefix, grant = pool.absolute
+        return f"{request.method} {prefix}{target} HTTP/1.1\r\n{lines}{grant}user-agent: {_USER_AGENT}\r\n\r\n".encode(
+            "utf-8", "surrogateescape"
+        )
+
+    async def _prepare(self) -> None:
+        async with self._lock:
+            if self._ready:
+                return
+            await asyncio.to_thread(self._find)
+            self._settle()
+            self._ready = True
+
+    def _find(self) -> None:
+        """Credentials, region and endpoint, as far as options and environment leave them to a profile; may block."""
+        self._credentials = self._source.now()
+        if not self._addressing.urls and (url := self._source.endpoint_url()):
+            self._addressing = replace(self._addressing, urls=(url,))
+        if not self._region:
+            self._region = self._source.region() or DEFAULT_REGION
+
+    def _settle(self) -> None:
+        """Make pools and signer of what is known now."""
+        endpoints = endpoints_for(self._addressing, self.bucket, self._region)
+        if [pool.endpoint for pool in self._pools] != list(endpoints):
+            self._pools = [
+                Pool(endpoint, proxy_for(endpoint, os.environ), self._tls, self._side.timeouts)
+                for endpoint in endpoints
+            ]
+        credentials = self._credentials
+        # An access point has a region of its own, whatever the side's is.
+        self._signer = credentials.signer(self._pools[0].endpoint.region) if credentials is not None else None
+        expires_s = credentials.expires_s if credentials is not None else None
+        self._renew_s = expires_s - _RENEW_AHEAD_S if expires_s is not None else float("inf")
+
+    def _tls(self) -> ssl.SSLContext:
+        return tls_context(self._addressing)
+
+    async def _refresh(self, old: Credentials | None) -> None:
+        async with self._lock:
+            if old is None or self._credentials is not old:
+                return  # somebody else has been here
+            self._credentials = await asyncio.to_thread(self._source.refreshed, old)
+            self._settle()
+            self.emit(Notice("The credentials had expired and were refreshed.", code="credentials"))
+
+    async def _renew(self) -> None:
+        """Take fresh keys before the present ones expire; where there are none yet, these still serve."""
+        async with self._lock:
+            if time.time() <= self._renew_s:
+                return
+            self._renew_s = time.time() + 60  # the next try, if this one brings the same keys
+            fresh = await asyncio.to_thread(self._source.now)
+            if fresh is not None and fresh != self._credentials:
+                self._credentials = fresh
+                self._settle()
+
+    async def _follow_region(self, response: Response, used: str) -> bool:
+        """Take the bucket's region from a refusal, once; true where the request is worth sending again."""
+        if self._region != used:
+            return True  # another request has learned it meanwhile
+        region = region_from_refusal(response.status, response.headers, bytes(response.body))
+        if region is None or region == self._region or self._region_corrected:
+            return False
+        if not self._addressing.urls and not same_partition(region, self._region):
+            return False  # keys of one partition have no business in another (H95)
+        self._region_corrected = True
+        async with self._lock:
+            self.emit(
+                Notice(
+                    f"The bucket {self.bucket} is in {region}, not in {self._region}; going on there.", code="region"
+                )
+            )
+            self._region = region
+            self._settle()
+        return True
+
+    def _correct_clock(self, response: Response) -> bool:
+        """Take the server's time from its Date header (H28)."""
+        try:
+            server = parsedate_to_datetime(response.text(b"date")).timestamp()
+        except ValueError:
+            return False
+        skew = server - time.time()
+        if abs(skew - self._skew_s) < 60:
+            return False
+        self._skew_s = skew
+        self.emit(
+            Notice(f"This machine's clock is off by {-skew:+.0f} s; signing by the server's.", "warning", "clock")
+        )
+        return True

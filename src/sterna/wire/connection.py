@@ -1,0 +1,347 @@
+"""Carry one request at a time over one connection: bytes out, an answer in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from sterna.model.errors import ConnectionLost, Corrupt, SternaError
+from sterna.wire.parser import HEAD_LIMIT, Head
+
+_HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
+SLICE = 1024 * 1024  # a large body is handed over in slices: progress is seen, and a stalled one can be left
+_BODY_LIMIT = 16 * 1024 * 1024  # of an answer that nobody gave a sink or a limit for: a listing page, an error (H39)
+
+
+class Sink(Protocol):
+    """Where the body of a large answer goes. ``room`` is never asked for while ``is_full``."""
+
+    @property
+    def is_full(self) -> bool:
+        """No room now: the connection stops reading until it is resumed."""
+
+    def room(self) -> memoryview:
+        """Writable, not empty: the next bytes land here."""
+
+    def wrote(self, count: int) -> None:
+        """So many bytes landed in what ``room`` gave. Raises SternaError where there are too many."""
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Call ``resume`` when there is room again after ``is_full``."""
+
+
+class Response:
+    """One answer: status, lower-case header names to values, and the body, unless a sink took it."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[bytes, bytes], body: bytes | bytearray) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+    def text(self, name: bytes) -> str:
+        """A header's value, or an empty string."""
+        return self.headers.get(name, b"").decode("utf-8", "replace")
+
+
+class Connection(asyncio.BufferedProtocol):
+    """An HTTP/1.1 connection that carries one exchange at a time.
+
+    ``progress_s`` is the loop's time of the last byte that moved: the pool ends exchanges that stall. ``reusable``
+    says whether another exchange may follow.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray(_HEAD_ROOM)
+        self._view = memoryview(self._buffer)
+        self._filled = 0
+        self._head: Head | None = None
+        self._waiter: asyncio.Future[Response] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._write_paused = False
+        self._sink: Sink | None = None
+        self._into_sink = False
+        self._body = bytearray()
+        self._body_view = memoryview(b"")
+        self._left = 0
+        self._bodyless = False
+        self._limit = _BODY_LIMIT
+        self._until_close = False
+        self._sending = False
+        self.reusable = True
+        self.answers = 0
+        self.progress_s = loop.time()
+        self.moved = 0
+
+    def __repr__(self) -> str:
+        state = "idle" if self._waiter is None else "busy"
+        return f"<Connection {state if self.reusable else 'closed'}, {self.answers} answers>"
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=SLICE, low=SLICE // 4)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.reusable = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if self._until_close and error is None:
+            self._finish()
+            return
+        nothing_came = self._filled == 0 and self._head is None
+        why = f": {error}" if error else ""
+        self._fail(
+            ConnectionLost(
+                f"The connection was closed before {'any' if nothing_came else 'all'} of the answer came{why}.",
+                clean=nothing_came and self.answers > 0,
+            )
+        )
+
+    def eof_received(self) -> bool:
+        return False  # close
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self.progress_s = self._loop.time()
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        if self._head is not None and self._left:
+            if self._into_sink and self._sink is not None:
+                try:
+                    room = self._sink.room()
+                except SternaError as error:
+                    self._fail(error)
+                    return memoryview(bytearray(1))
+                return room if len(room) <= self._left else room[: self._left]
+            return self._body_view[-self._left :]
+        return self._view[self._filled :]
+
+    def buffer_updated(self, count: int) -> None:
+        self.progress_s = self._loop.time()
+        self.moved += count
+        try:
+            if self._head is None:
+                self._filled += count
+                self._try_head()
+            elif self._left:
+                self._left -= count
+                if self._into_sink:
+                    assert self._sink is not None
+                    self._sink.wrote(count)
+                    if self._left and self._sink.is_full:
+                        self._pause()
+                if not self._left:
+                    self._finish()
+            else:
+                self._take(bytes(self._view[self._filled : self._filled + count]))
+        except SternaError as error:
+            self._fail(error)
+
+    # An exchange.
+
+    async def exchange(
+        self,
+        head: bytes,
+        body: bytes | bytearray | memoryview | None = None,
+        *,
+        bodyless: bool = False,
+        sink: Sink | None = None,
+        limit: int = _BODY_LIMIT,
+    ) -> Response:
+        """Send ``head`` and ``body``, and give the whole answer.
+
+        ``bodyless``: the answer to HEAD. ``sink`` takes the body of an answer 200 or 206; any other body is kept, up
+        to ``limit`` bytes. Cancelled or failed, the connection is not reusable. Raises ConnectionLost, Corrupt.
+        """
+        transport = self._transport
+        if transport is None or not self.reusable or self._waiter is not None:
+            raise ConnectionLost("The connection is not open.", clean=True)
+        waiter: asyncio.Future[Response] = self._loop.create_future()
+        self._waiter = waiter
+        self._bodyless = bodyless
+        self._sink = sink
+        self._limit = limit
+        self.progress_s = self._loop.time()
+        if sink is not None:
+            sink.on_room(self.resume)
+        try:
+            if body is None:
+                transport.write(head)
+            elif len(body) <= SLICE:
+                transport.writelines((head, body))
+            else:
+                await self._send_large(transport, head, memoryview(body), waiter)
+            return await waiter
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._waiter = None
+            self._sink = None
+            self._head = None
+
+    async def _send_large(
+        self, transport: asyncio.Transport, head: bytes, body: memoryview, waiter: asyncio.Future[Response]
+    ) -> None:
+        self._sending = True
+        transport.write(head)
+        for start in range(0, len(body), SLICE):
+            transport.write(body[start : start + SLICE])
+            self.moved += SLICE
+            if self._write_paused and not waiter.done():
+                self._drained = self._loop.create_future()
+                await self._drained
+                self._drained = None
+            if waiter.done():  # the server answered before it had all: a refusal, and the rest is not wanted
+                self.reusable = False
+                return
+        self._sending = False
+
+    def resume(self) -> None:
+        """The sink has room again."""
+        if self._transport is not None and not self._transport.is_closing():
+            self.progress_s = self._loop.time()
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """End the connection at once; an exchange under way fails."""
+        self.reusable = False
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def is_paused(self) -> bool:
+        """This side does not read now: the disk is slower than the network."""
+        return self._transport is not None and self._into_sink and not self._transport.is_reading()
+
+    def _pause(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _try_head(self) -> None:
+        end = self._buffer.find(b"\r\n\r\n", 0, self._filled)
+        if end < 0:
+            if self._filled >= HEAD_LIMIT:
+                raise Corrupt("The server's answer has more than 64 KiB of headers.")
+            if self._filled == len(self._buffer):
+                self._buffer = self._buffer + bytearray(len(self._buffer))
+                self._view = memoryview(self._buffer)
+            return
+        if self._waiter is None or self._waiter.done():
+            self.close()  # bytes that nobody asked for: whatever they are, the next answer must not be one of them
+            return
+        end += 4
+        head = self._head = Head(bytes(self._view[:end]))
+        rest = self._filled - end
+        if 100 <= head.status < 200:
+            self._buffer[:rest] = self._buffer[end : self._filled]
+            self._filled, self._head = rest, None
+            self._try_head()
+            return
+        if not head.keep_alive or self._sending:
+            self.reusable = False
+        if self._bodyless or head.status in (204, 304):
+            if rest:
+                self.reusable = False
+            self._finish()
+        elif head.length is not None:
+            self._begin_body(head.status, head.length, end, rest)
+        else:
+            self._until_close = not head.chunked
+            self._into_sink = self._sink is not None and head.status in (200, 206)
+            self._filled = 0
+            self._take(bytes(self._view[end : end + rest]))
+
+    def _begin_body(self, status: int, length: int, start: int, rest: int) -> None:
+        if rest > length:
+            self.reusable = False  # more than was announced: nothing after it can be trusted
+            rest = length
+        self._into_sink = self._sink is not None and status in (200, 206)
+        self._left = length - rest
+        if self._into_sink:
+            self._pour(self._view[start : start + rest])
+            if self._left and cast(Sink, self._sink).is_full:
+                self._pause()
+        elif length > self._limit:
+            raise Corrupt(f"The server answers with {length} bytes where at most {self._limit} are due.")
+        elif self._left:
+            self._body = bytearray(length)
+            self._body_view = memoryview(self._body)
+            self._body_view[:rest] = self._view[start : start + rest]
+        else:
+            self._finish(bytes(self._view[start : start + rest]))
+            return
+        if not self._left:
+            self._finish()
+
+    def _pour(self, data: memoryview | bytes) -> None:
+        """Copy what came together with the head, or in chunks, into the sink."""
+        sink = cast(Sink, self._sink)
+        data = memoryview(data)
+        while data:
+            room = sink.room()
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            sink.wrote(count)
+            data = data[count:]
+
+    def _take(self, data: bytes) -> None:
+        """More of a body whose length was not announced."""
+        head = self._head
+        if head is None:
+            return
+        for piece in head.feed_chunked(data) if head.chunked else (data,):
+            if self._into_sink:
+                self._pour(piece)
+            else:
+                self._body += piece
+                if len(self._body) > self._limit:
+                    raise Corrupt(f"The server's answer does not end; more than {self._limit} bytes came.")
+        if head.chunked and head.ended:
+            self._finish()
+
+    def _finish(self, body: bytes | bytearray | None = None) -> None:
+        head, waiter = self._head, self._waiter
+        if body is None:
+            body = self._body
+            if body:
+                self._body, self._body_view = bytearray(), memoryview(b"")
+        self._filled = 0
+        self._left = 0
+        self._into_sink = False
+        self._until_close = False
+        self._head = None
+        self.answers += 1
+        if head is not None and waiter is not None and not waiter.done():
+            waiter.set_result(Response(head.status, head.headers, body))
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if not self.reusable:
+            self.close()
+
+    def _fail(self, error: SternaError) -> None:
+        self.reusable = False
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def fail(self, error: SternaError) -> None:
+        """End the exchange under way with ``error``: the pool's watch found that it stalls."""
+        self._fail(error)

@@ -1,0 +1,226 @@
+"""Keep the connections to one endpoint: hand out idle ones, open new ones over all its addresses, end those that stall."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sterna.model.errors import ConnectionLost, RetryLater, WrongSetting
+from sterna.wire.connection import Connection
+from sterna.wire.endpoints import Endpoint
+from sterna.wire.proxies import Proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. ``connect_s`` for TCP and TLS together; ``idle_s`` without a byte in either direction, which also bounds
+    the wait for an answer; below ``slowest_bytes_per_s`` over ``slow_s`` an exchange counts as stalled (H38)."""
+
+    connect_s: float = 10.0
+    idle_s: float = 60.0
+    slow_s: float = 120.0
+    slowest_bytes_per_s: float = 128.0
+    keep_s: float = 8.0  # an idle connection is reused so long; servers close theirs after 5 to 60 s (H33, H36)
+
+
+_ADDRESSES_S = 60.0  # how long looked-up addresses serve: load balancers change theirs by the minute
+
+
+class Pool:
+    """The connections of one endpoint. Not thread-safe: it lives in one loop."""
+
+    def __init__(
+        self, endpoint: Endpoint, proxy: Proxy | None, tls: Callable[[], ssl.SSLContext], timeouts: Timeouts
+    ) -> None:
+        self.endpoint = endpoint
+        self._proxy = proxy
+        self._tls = tls
+        self._context: ssl.SSLContext | None = None
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[tuple[Connection, float]] = []
+        self._busy: set[Connection] = set()
+        self._addresses: list[tuple[int, str]] = []
+        self._looked_up_s = float("-inf")
+        self._turn = 0
+        self._watch: asyncio.Task[None] | None = None
+        self.has_answered = False
+        self.opened = 0
+        # What a plain HTTP proxy wants before the path and among the headers; nothing through a tunnel.
+        plain = proxy is not None and not endpoint.is_tls
+        grant = f"proxy-authorization: {proxy.authorization}\r\n" if plain and proxy and proxy.authorization else ""
+        self.absolute = (f"http://{endpoint.host}:{endpoint.port}" if plain else "", grant)
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.endpoint.host}:{self.endpoint.port}, {len(self._busy)} busy, {len(self._idle)} idle>"
+
+    def idle(self) -> Connection | None:
+        """A kept connection, the one used last, or None."""
+        while self._idle:
+            connection, since = self._idle.pop()
+            if connection.reusable and self._loop.time() - since < self._timeouts.keep_s:
+                self._busy.add(connection)
+                return connection
+            connection.close()
+        return None
+
+    def release(self, connection: Connection) -> None:
+        """Give a connection back after an exchange, whatever came of it."""
+        self._busy.discard(connection)
+        if connection.reusable:
+            self.has_answered = True
+            self._idle.append((connection, self._loop.time()))
+
+    async def open(self) -> Connection:
+        """A new connection. Raises RetryLater while nobody answers, WrongSetting where trying again cannot help."""
+        endpoint = self.endpoint
+        where = f"{endpoint.host}:{endpoint.port}"
+        try:
+            async with asyncio.timeout(self._timeouts.connect_s):
+                connection = await self._open()
+        except TimeoutError:
+            raise RetryLater(
+                f"{where} does not answer within {self._timeouts.connect_s:g} s; check --endpoint-url and the network."
+            ) from None
+        except ssl.SSLCertVerificationError as error:
+            raise WrongSetting(
+                f"The certificate of {where} is not trusted ({error.verify_message}); give its CA with --ca-bundle."
+            ) from None
+        except ssl.SSLError as error:
+            if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+                raise WrongSetting(
+                    f"{where} does not speak TLS; write http:// in --endpoint-url if that is meant."
+                ) from None
+            raise ConnectionLost(f"TLS with {where} failed: {error.reason or error}.") from None
+        except OSError as error:
+            raise ConnectionLost(
+                f"{where} cannot be reached: {error.strerror or error}; check --endpoint-url and the network."
+            ) from None
+        self.opened += 1
+        self._busy.add(connection)
+        if self._watch is None or self._watch.done():
+            self._watch = self._loop.create_task(self._end_stalled())
+        return connection
+
+    async def _open(self) -> Connection:
+        endpoint = self.endpoint
+        proxy = self._proxy
+        host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
+        errors: list[OSError] = []
+        addresses = await self._addresses_of(host, port)
+        context = self._tls_context() if endpoint.is_tls else None
+        for turn in range(len(addresses)):
+            family, address = addresses[(self._turn + turn) % len(addresses)]
+            try:
+                raw = socket.socket(family, socket.SOCK_STREAM)
+                try:
+                    raw.setblocking(False)
+                    raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    await self._loop.sock_connect(raw, (address, port))
+                    if proxy is not None:
+                        connection = await self._through(proxy, raw, context)
+                    else:
+                        _, connection = await self._loop.create_connection(
+                            lambda: Connection(self._loop),
+                            sock=raw,
+                            ssl=context,
+                            server_hostname=endpoint.host if context else None,
+                        )
+                except BaseException:
+                    raw.close()
+                    raise
+                self._turn += turn + 1  # the next connection goes to the next address
+                return connection
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                errors.append(error)
+        raise errors[-1] if errors else OSError(f"no address is known for {host}")
+
+    async def _through(self, proxy: Proxy, raw: socket.socket, context: ssl.SSLContext | None) -> Connection:
+        endpoint = self.endpoint
+        outer = self._tls_context() if proxy.is_tls else None
+        transport, connection = await self._loop.create_connection(
+            lambda: Connection(self._loop), sock=raw, ssl=outer, server_hostname=proxy.host if outer else None
+        )
+        if context is None:
+            return connection
+        target = f"{endpoint.host}:{endpoint.port}"
+        grant = f"proxy-authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+        answer = await connection.exchange(
+            f"CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n{grant}\r\n".encode("latin-1"), bodyless=True
+        )
+        if answer.status != 200:
+            connection.close()
+            raise WrongSetting(
+                f"The proxy {proxy.host}:{proxy.port} refuses to connect to {target} (HTTP {answer.status})."
+            )
+        inner = Connection(self._loop)
+        upgraded = await self._loop.start_tls(transport, inner, context, server_hostname=endpoint.host)
+        if upgraded is None:
+            raise ConnectionLost(f"TLS with {target} through the proxy failed.")
+        inner.connection_made(upgraded)
+        return inner
+
+    def _tls_context(self) -> ssl.SSLContext:
+        if self._context is None:
+            self._context = self._tls()
+        return self._context
+
+    async def _addresses_of(self, host: str, port: int) -> list[tuple[int, str]]:
+        now = self._loop.time()
+        if now - self._looked_up_s > _ADDRESSES_S or not self._addresses:
+            try:
+                found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except socket.gaierror as error:
+                if error.errno == socket.EAI_AGAIN or self.has_answered:
+                    raise ConnectionLost(f"The name {host} cannot be looked up just now: {error.strerror}.") from None
+                raise WrongSetting(
+                    f"The name {host} is not known ({error.strerror}); check --endpoint-url and --region."
+                ) from None
+            self._addresses = list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
+            self._looked_up_s = now
+        return self._addresses
+
+    async def _end_stalled(self) -> None:
+        """Every second, end the exchanges in which nothing, or next to nothing, moves."""
+        timeouts = self._timeouts
+        marks: dict[Connection, tuple[float, int]] = {}
+        while self._busy or self._idle:
+            await asyncio.sleep(min(1.0, timeouts.idle_s / 4))
+            now = self._loop.time()
+            for connection in list(self._busy):
+                if connection.is_paused:
+                    connection.progress_s = now
+                    marks.pop(connection, None)
+                elif now - connection.progress_s > timeouts.idle_s:
+                    connection.fail(
+                        ConnectionLost(f"Nothing moved for {timeouts.idle_s:g} s: the connection has stalled.")
+                    )
+                else:
+                    since, moved = marks.setdefault(connection, (now, connection.moved))
+                    if now - since > timeouts.slow_s:
+                        if 0 < connection.moved - moved < timeouts.slowest_bytes_per_s * timeouts.slow_s:
+                            connection.fail(ConnectionLost(f"Next to nothing moved for {timeouts.slow_s:g} s."))
+                        marks[connection] = (now, connection.moved)
+            for connection in marks.keys() - self._busy:
+                del marks[connection]
+            kept = [(c, since) for c, since in self._idle if c.reusable and now - since < timeouts.keep_s]
+            for connection, _ in self._idle:
+                if all(connection is not other for other, _ in kept):
+                    connection.close()
+            self._idle = kept
+
+    async def close(self) -> None:
+        """End every connection."""
+        if self._watch is not None:
+            self._watch.cancel()
+        for connection in [*self._busy, *(connection for connection, _ in self._idle)]:
+            connection.close()
+        self._busy.clear()
+        self._idle.clear()
+        await asyncio.sleep(0)  # let the transports tell their protocols

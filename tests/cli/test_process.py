@@ -1,0 +1,280 @@
+"""The command as a process: signals, pipes and terminals."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SYNC = ("sync", "folder", "s3://bucket")
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
+
+pytestmark = pytest.mark.slow
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.cli.scripted", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
+    return {**os.environ, "PYTHONPATH": paths, "TERM": "xterm", "NO_COLOR": "1", **more}
+
+
+def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=environment(**more), cwd=ROOT, timeout=60
+    )
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """The process, once its job is under way."""
+    with subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+    ) as process:
+        assert process.stderr is not None
+        try:
+            assert process.stderr.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_h109_one_signal_ends_a_run_in_good_order(number: signal.Signals, code: int) -> None:
+    with started("parks", *SYNC) as process:
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert process.returncode == code
+    assert "stopping: finishing what can be parked; press Ctrl-C again to leave at once" in err
+    assert out.splitlines()[-1] == (
+        "INTERRUPTED: 12 of 20 objects are in place and proved, 8 objects are left; the same command goes on from there."
+    )
+
+
+def test_h109_a_stalled_run_ends_within_five_seconds_of_a_signal() -> None:
+    with started("stalls", *SYNC) as process:
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+        took = time.monotonic() - began
+    assert process.returncode == 130
+    assert 4 < took < 6  # 4.5 s by our clock; the rest is the machine's other work
+    assert err.splitlines()[-1] == (
+        "sterna: not everything could be parked in time: 12 objects are in place, 8 are left; the same command goes on."
+    )
+
+
+def test_h109_a_second_signal_ends_it_at_once() -> None:
+    with started("stalls", *SYNC) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("stopping")
+        time.sleep(0.3)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+        assert time.monotonic() - began < 2
+    assert process.returncode == 130
+    assert "left at once" in err
+
+
+def test_h109_one_press_that_arrives_twice_is_one() -> None:
+    with started("parks", *SYNC) as process:
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode in (129, 143)  # whichever the loop saw first
+    assert "left at once" not in err
+
+
+def test_h109_a_thread_that_hangs_does_not_hold_the_exit() -> None:
+    with started("blocks", *SYNC) as process:
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=10)
+        assert time.monotonic() - began < 5
+    assert process.returncode == 130
+
+
+def test_h109_signals_that_were_ignored_stay_ignored() -> None:
+    script = "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *command("parks", *SYNC)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 143
+
+
+@pytest.mark.parametrize(("script", "code"), [("good", 0), ("failing", 1), ("surprise", 1)])
+def test_h110_the_process_ends_with_the_commands_code(script: str, code: int) -> None:
+    for more in ((), ("--json",), ("-v",), ("-q",)):
+        ended = run(script, *SYNC, *more)
+        assert ended.returncode == code
+        assert "Traceback" not in ended.stderr
+
+
+def test_h96_canaries_in_the_environment_reach_no_output(tmp_path: Path) -> None:
+    secrets = {"AWS_SECRET_ACCESS_KEY": "canary-secret", "AWS_SESSION_TOKEN": "canary-token"}
+    for script in ("good", "failing", "surprise"):
+        for more in ((), ("--json",), ("-vv",)):
+            ended = run(script, *SYNC, *more, "--log-file", str(tmp_path / "log"), STERNA_DEBUG="1", **secrets)
+            assert "canary" not in ended.stdout + ended.stderr
+    assert "canary" not in (tmp_path / "log").read_text()
+
+
+def through(consumer: str, *arguments: str) -> tuple[int, str]:
+    """Exit code and standard error of the command, its output piped into a shell command."""
+    words = " ".join(command(*arguments))
+    ended = subprocess.run(
+        ["bash", "-c", f'{words} | {consumer} > /dev/null; echo "${{PIPESTATUS[0]}}"'],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+        timeout=60,
+    )
+    return int(ended.stdout), ended.stderr
+
+
+def test_a_reader_that_has_seen_enough_of_a_listing_is_no_error() -> None:
+    assert through("head -1", "lists", "ls", "s3://bucket") == (0, "")
+    assert through("head -1", "lists", "ls", "s3://bucket", "--json") == (0, "")
+
+
+def test_a_reader_that_leaves_does_not_change_a_runs_exit_code() -> None:
+    assert through("true", "good", *SYNC, "--json") == (0, "")
+    assert through("true", "good", *SYNC) == (0, "")
+    assert through("true", "failing", *SYNC)[0] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [("good", *SYNC), ("good", *SYNC, "--json"), ("lists", "ls", "s3://bucket")])
+def test_h110_output_on_a_full_disk_is_no_success(arguments: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            command(*arguments), stdout=full, stderr=subprocess.PIPE, text=True, env=environment(), cwd=ROOT, timeout=60
+        )
+    assert ended.returncode == 1
+    assert "No space left on device" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
+# Terminals
+
+
+def on_terminal(*arguments: str, columns: int = 80, interrupt: bool = False, **more: str) -> tuple[int, bytes]:
+    """Exit code, and what the command writes to a terminal; standard output and standard error are both that."""
+    pid, descriptor = pty.fork()
+    if pid == 0:
+        fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        os.chdir(ROOT)
+        os.execve(sys.executable, command(*arguments), environment(**more))
+    written = b""
+    deadline = time.monotonic() + 30
+    try:
+        while time.monotonic() < deadline:
+            if select.select([descriptor], [], [], 0.1)[0]:
+                try:
+                    data = os.read(descriptor, 65536)
+                except OSError:
+                    break
+                if not data:
+                    break
+                written += data
+                if interrupt and HIDE_CURSOR in written:
+                    os.write(descriptor, b"\x03")
+                    interrupt = False
+    finally:
+        os.close(descriptor)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), written
+
+
+def test_a_terminal_shows_a_bar_and_the_failures_above_it() -> None:
+    code, written = on_terminal("moves", *SYNC)
+    assert code == 0
+    assert HIDE_CURSOR in written
+    assert written.count(SHOW_CURSOR) >= 1
+    assert written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
+    text = written.decode()
+    assert "of 30+ objects" in text
+    assert "of 30 objects" in text
+    assert " left" in text
+    assert "failed: bad\\x1b[2J: No" in text
+    assert "7 of 16 lanes" in text
+    assert text.rstrip().splitlines()[-1].startswith("All 30 objects")
+
+
+@pytest.mark.parametrize("columns", [1, 20, 40])
+def test_a_narrow_terminal_is_not_overrun(columns: int) -> None:
+    code, written = on_terminal("moves", *SYNC, columns=columns)
+    assert code == 0
+    drawn = [line for line in written.decode().replace("\r", "\n").split("\n") if "━" in line]
+    assert drawn
+    assert all(len(line[line.rindex("K") + 1 :] if "\x1b" in line else line) <= columns for line in drawn)
+
+
+@pytest.mark.parametrize("term", ["dumb", "unknown"])
+def test_a_dumb_terminal_gets_plain_lines(term: str) -> None:
+    code, written = on_terminal("moves", *SYNC, TERM=term)
+    assert code == 0
+    assert b"\x1b" not in written.replace(b"bad\\x1b", b"")
+
+
+def test_no_progress_means_none() -> None:
+    code, written = on_terminal("moves", *SYNC, "--no-progress")
+    assert code == 0
+    assert b"\x1b[" not in written
+
+
+def test_no_color_means_none() -> None:
+    _, written = on_terminal("moves", *SYNC)
+    assert b"\x1b[36m" not in written
+    plain = environment()
+    plain.pop("NO_COLOR")
+    assert "NO_COLOR" not in plain
+
+
+def test_h109_ctrl_c_on_a_terminal_gives_the_cursor_back() -> None:
+    code, written = on_terminal("moves", *SYNC, interrupt=True)
+    assert code in (0, 130)
+    assert b"stopping: finishing" in written
+    assert written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
+
+
+def test_json_and_the_display_do_not_share_a_terminal() -> None:
+    _, written = on_terminal("moves", *SYNC, "--json")
+    assert HIDE_CURSOR not in written
