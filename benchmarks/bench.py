@@ -53,7 +53,9 @@ def main() -> int:
             results.append(measuring(workload, shown_peers[workload.name], available))
     _write(results, shown_peers, notes, options)
     problems = [problem for result in results for problem in result.problems]
-    return 2 if problems else 0 if options.quick or all_met(results) else 1
+    if problems or (options.sterna != "" and not sterna):
+        return 2
+    return 0 if options.quick or all_met(results) else 1
 
 
 def _options() -> argparse.Namespace:

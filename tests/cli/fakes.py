@@ -72,7 +72,7 @@ class FakeJobs(Jobs):
     async def remove(self, *arguments: Any, **more: Any) -> Summary:
         return await self._run("rm", arguments, more)
 
-    async def list_objects(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def list_objects(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:
         self.calls.append(("list_objects", arguments, more))
         self._raise()
         for page in self.pages:
@@ -84,10 +84,11 @@ class FakeJobs(Jobs):
     async def count(self, *arguments: Any, **more: Any) -> Any:
         return self._amount("count", arguments, more)
 
-    async def make_bucket(self, *arguments: Any, **more: Any) -> None:
+    async def make_bucket(self, *arguments: Any, **more: Any) -> str:
         self._amount("make_bucket", arguments, more)
+        return "It is made."
 
-    async def check(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def check(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:
         self.calls.append(("check", arguments, more))
         self._raise()
         for finding in self.findings:
@@ -108,18 +109,13 @@ class FakeJobs(Jobs):
             emit(ObjectsEnded(self.outcomes))
         self._raise()
         failures = [outcome for outcome in self.outcomes if outcome.status is Status.FAILED]
-        summary = Summary(
-            **{
-                "command": name,
-                "source": "x",
-                "destination": "y",
-                "uploaded": sum(outcome.status is Status.DONE for outcome in self.outcomes),
-                "failed": len(failures),
-                "failures": failures,
-                "elapsed_s": 1.5,
-            }
-            | self.summary
-        )
+        members: dict[str, Any] = {
+            "uploaded": sum(outcome.status is Status.DONE for outcome in self.outcomes),
+            "failed": len(failures),
+            "failures": failures,
+            "elapsed_s": 1.5,
+        }
+        summary = Summary(**({"command": name, "source": "x", "destination": "y"} | members | self.summary))
         emit(RunEnded(summary))
         return summary
 

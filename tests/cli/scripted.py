@@ -7,11 +7,18 @@ import sys
 import threading
 import time
 
+from sterna.cli.jobs import Jobs
 from sterna.cli.main import main
 from sterna.model.events import Emit, ObjectsEnded, Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from tests.cli.fakes import FakeJobs, Row
+
+
+class OnTheRealLoop(FakeJobs):
+    """Fake jobs, but on the event loop of the command: signals are that loop's business."""
+
+    run = Jobs.run
 
 
 def done(count: int) -> list[Outcome]:
@@ -56,14 +63,14 @@ async def moves(emit: Emit, tally: Tally, stop: Stop) -> None:
 
 
 SCRIPTS = {
-    "good": FakeJobs(outcomes=done(3), summary={"kept": 2}),
-    "failing": FakeJobs(outcomes=[*done(3), Outcome("upload", "bad", Status.FAILED, error="No.")]),
-    "surprise": FakeJobs(outcomes=done(1), error=ZeroDivisionError("canary-secret")),
-    "parks": FakeJobs(before=parks, summary={"uploaded": 12, "left": 8}),
-    "stalls": FakeJobs(before=stalls),
-    "blocks": FakeJobs(before=blocks_a_thread, summary={"uploaded": 12, "left": 8}),
-    "moves": FakeJobs(before=moves, summary={"uploaded": 30}),
-    "lists": FakeJobs(pages=[[Row(f"key-{number}", number) for number in range(1000)]] * 100),
+    "good": OnTheRealLoop(outcomes=done(3), summary={"kept": 2}),
+    "failing": OnTheRealLoop(outcomes=[*done(3), Outcome("upload", "bad", Status.FAILED, error="No.")]),
+    "surprise": OnTheRealLoop(outcomes=done(1), error=ZeroDivisionError("canary-secret")),
+    "parks": OnTheRealLoop(before=parks, summary={"uploaded": 12, "left": 8}),
+    "stalls": OnTheRealLoop(before=stalls),
+    "blocks": OnTheRealLoop(before=blocks_a_thread, summary={"uploaded": 12, "left": 8}),
+    "moves": OnTheRealLoop(before=moves, summary={"uploaded": 30}),
+    "lists": OnTheRealLoop(pages=[[Row(f"key-{number}", number) for number in range(1000)]] * 100),
 }
 
 if __name__ == "__main__":

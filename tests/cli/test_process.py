@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -20,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SYNC = ("sync", "folder", "s3://bucket")
-HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,8 @@ def command(*arguments: str) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     paths = f"{ROOT / 'src'}{os.pathsep}{ROOT}"
-    return {**os.environ, "PYTHONPATH": paths, "TERM": "xterm", "NO_COLOR": "1", **more}
+    ours = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}  # xdist sets them
+    return {**ours, "PYTHONPATH": paths, "TERM": "xterm", "NO_COLOR": "1", **more}
 
 
 def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -68,9 +70,7 @@ def test_h109_one_signal_ends_a_run_in_good_order(number: signal.Signals, code: 
         out, err = process.communicate(timeout=10)
     assert process.returncode == code
     assert "stopping: finishing what can be parked; press Ctrl-C again to leave at once" in err
-    assert out.splitlines()[-1] == (
-        "INTERRUPTED: 12 of 20 objects are in place and proved, 8 objects are left; the same command goes on from there."
-    )
+    assert out.splitlines()[-1].startswith("INTERRUPTED: 12 of 20 objects are in place and proved, 8 objects are left")
 
 
 def test_h109_a_stalled_run_ends_within_five_seconds_of_a_signal() -> None:
@@ -195,83 +195,89 @@ def test_h110_output_on_a_full_disk_is_no_success(arguments: tuple[str, ...]) ->
 
 # Terminals
 
+# What a terminal emulator does for the shell in it: makes the terminal the one whose keys send signals.
+TAKE_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+)
 
-def on_terminal(*arguments: str, columns: int = 80, interrupt: bool = False, **more: str) -> tuple[int, bytes]:
+
+def on_terminal(*arguments: str, columns: int = 80, interrupt: bool = False, **more: str) -> tuple[int, str]:
     """Exit code, and what the command writes to a terminal; standard output and standard error are both that."""
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        os.chdir(ROOT)
-        os.execve(sys.executable, command(*arguments), environment(**more))
-    written = b""
-    deadline = time.monotonic() + 30
-    try:
-        while time.monotonic() < deadline:
-            if select.select([descriptor], [], [], 0.1)[0]:
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    words = [sys.executable, "-c", TAKE_TERMINAL, *command(*arguments)]
+    with subprocess.Popen(
+        words, stdin=its, stdout=its, stderr=its, env=environment(**more), cwd=ROOT, start_new_session=True
+    ) as process:
+        os.close(its)
+        written = b""
+        try:
+            while select.select([ours], [], [], 30)[0]:
                 try:
-                    data = os.read(descriptor, 65536)
-                except OSError:
-                    break
-                if not data:
+                    data = os.read(ours, 65536)
+                except OSError:  # the other end is closed
                     break
                 written += data
-                if interrupt and HIDE_CURSOR in written:
-                    os.write(descriptor, b"\x03")
+                if interrupt and HIDE_CURSOR.encode() in written:
+                    os.write(ours, b"\x03")
                     interrupt = False
-    finally:
-        os.close(descriptor)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), written
+        finally:
+            os.close(ours)
+    return process.returncode, written.decode()
 
 
 def test_a_terminal_shows_a_bar_and_the_failures_above_it() -> None:
     code, written = on_terminal("moves", *SYNC)
     assert code == 0
     assert HIDE_CURSOR in written
-    assert written.count(SHOW_CURSOR) >= 1
     assert written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
-    text = written.decode()
-    assert "of 30+ objects" in text
-    assert "of 30 objects" in text
-    assert " left" in text
-    assert "failed: bad\\x1b[2J: No" in text
-    assert "7 of 16 lanes" in text
-    assert text.rstrip().splitlines()[-1].startswith("All 30 objects")
+    assert "of 30+ objects" in written
+    assert "of 30 objects" in written
+    assert " left" in written
+    assert "failed: bad\\x1b[2J: No" in written
+    assert "7 of 16 lanes" in written
+    assert written.rstrip().splitlines()[-1].startswith("All 30 objects")
 
 
-@pytest.mark.parametrize("columns", [1, 20, 40])
+@pytest.mark.parametrize("columns", [2, 20, 40])
 def test_a_narrow_terminal_is_not_overrun(columns: int) -> None:
     code, written = on_terminal("moves", *SYNC, columns=columns)
     assert code == 0
-    drawn = [line for line in written.decode().replace("\r", "\n").split("\n") if "━" in line]
+    drawn = [
+        line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)) if set(line) & {"━", "─"}
+    ]
     assert drawn
-    assert all(len(line[line.rindex("K") + 1 :] if "\x1b" in line else line) <= columns for line in drawn)
+    assert max(map(len, drawn)) < columns
 
 
 @pytest.mark.parametrize("term", ["dumb", "unknown"])
 def test_a_dumb_terminal_gets_plain_lines(term: str) -> None:
     code, written = on_terminal("moves", *SYNC, TERM=term)
     assert code == 0
-    assert b"\x1b" not in written.replace(b"bad\\x1b", b"")
+    assert "\x1b" not in written
 
 
 def test_no_progress_means_none() -> None:
     code, written = on_terminal("moves", *SYNC, "--no-progress")
     assert code == 0
-    assert b"\x1b[" not in written
+    assert "\x1b" not in written
 
 
-def test_no_color_means_none() -> None:
-    _, written = on_terminal("moves", *SYNC)
-    assert b"\x1b[36m" not in written
-    plain = environment()
-    plain.pop("NO_COLOR")
-    assert "NO_COLOR" not in plain
+@pytest.mark.parametrize(("no_color", "is_coloured"), [("1", False), ("", True)])
+def test_no_color_means_none(no_color: str, is_coloured: bool) -> None:
+    _, written = on_terminal("moves", *SYNC, NO_COLOR=no_color)
+    assert ("\x1b[36m" in written) is is_coloured
 
 
 def test_h109_ctrl_c_on_a_terminal_gives_the_cursor_back() -> None:
-    code, written = on_terminal("moves", *SYNC, interrupt=True)
-    assert code in (0, 130)
-    assert b"stopping: finishing" in written
+    _, written = on_terminal("moves", *SYNC, interrupt=True)
+    assert "stopping: finishing" in written
+    assert written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
+
+
+def test_h109_leaving_at_once_gives_the_cursor_back_too() -> None:
+    code, written = on_terminal("stalls", *SYNC, interrupt=True)
+    assert code == 130  # by the watchdog: it leaves as a second press does
     assert written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
 
 

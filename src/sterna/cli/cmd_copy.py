@@ -19,9 +19,10 @@ from sterna.cli.options import global_options, run_options, side_options, upload
 @global_options
 @click.pass_obj
 def command(invocation: Invocation, /, source: str, destination: str, **values: Any) -> int:
-    """Copy SOURCE, a file, folder, object or prefix, to DESTINATION, whatever stands there.
+    """Copy SOURCE, a file, folder, object or prefix, to DESTINATION.
 
-    One of them is a local path or - (standard input or output), the other s3://bucket/key.
+    One of them is a local path or - (standard input or output), the other s3://bucket/key. What is there already, with
+    the same size and time, is not moved again; nothing is deleted.
     """
     from sterna.cli.run import carry_out
     from sterna.cli.settings import run_settings

@@ -30,27 +30,23 @@ def command(
     """
     from sterna.cli.settings import bucket_location, single_side
     from sterna.cli.speech import say, say_bytes, until_the_reader_leaves
-    from sterna.model.errors import ObjectGone, WrongSetting
+    from sterna.model.errors import WrongSetting
 
     if location is None and recursive:
         raise WrongSetting("--recursive lists what is in a bucket; name one, as s3://bucket.")
     where = bucket_location(location) if location is not None else None
     side = single_side(values, where)
 
-    async def list_all() -> int:
-        count = 0
+    async def list_all() -> None:
         async for page in invocation.jobs.list_objects(where, side, recursive=recursive):
-            count += len(page)
             if invocation.json:
                 say_bytes(_json_lines(page))
             else:
                 for listed in page:
                     say(_line(listed, is_bucket=where is None, human=human_readable))
-        return count
 
     with until_the_reader_leaves():
-        if not invocation.jobs.run(list_all()) and where is not None and where.path:
-            raise ObjectGone(f"{where} does not exist: there is no such object, and nothing below it.")
+        invocation.jobs.run(list_all())
     return 0
 
 

@@ -25,11 +25,11 @@ def command(invocation: Invocation, /, bucket: str, **values: Any) -> int:
     if where.path:
         raise WrongSetting(f"mb makes a bucket, and {where} names something in one; write s3://{where.bucket}.")
     side = single_side(values, where)
-    invocation.jobs.run(invocation.jobs.make_bucket(where, side))
+    sentence = invocation.jobs.run(invocation.jobs.make_bucket(where, side))
     if invocation.json:
         from sterna.reporting.jsonlines import json_bytes
 
-        say_bytes(json_bytes({"type": "made", "bucket": where.bucket}) + b"\n")
+        say_bytes(json_bytes({"type": "bucket", "bucket": where.bucket, "words": sentence}) + b"\n")
     elif not invocation.quiet:
-        say(f"{where} is made.")
+        say(sentence)
     return 0

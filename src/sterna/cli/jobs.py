@@ -66,10 +66,10 @@ class Jobs:
 
         return await count(location, side)
 
-    async def make_bucket(self, location: BucketPath, side: Side) -> None:
+    async def make_bucket(self, location: BucketPath, side: Side) -> str:
         from sterna.jobs.objects import make_bucket
 
-        await make_bucket(location, side)
+        return await make_bucket(location, side)
 
     async def remove(
         self, location: BucketPath, side: Side, *, recursive: bool, emit: Emit, tally: Tally, stop: Stop

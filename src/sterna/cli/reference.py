@@ -39,7 +39,7 @@ def reference() -> str:
 def _command(command: click.Command, ctx: click.Context) -> Iterator[str]:
     yield f"## {ctx.command_path}"
     usage = " ".join(command.collect_usage_pieces(ctx))
-    yield f"```\n{ctx.command_path} {usage}\n```"
+    yield f"`{ctx.command_path} {usage}`"
     yield "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(command.help or "").split("\n\n"))
     for heading, options in option_groups(command, ctx):
         rows = []

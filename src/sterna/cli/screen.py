@@ -18,6 +18,7 @@ EVERY_S = 0.125  # eight times a second: a drawing takes about 1 ms of CPU, so t
 _START_S = 0.3  # a run that is over by then needs no display, and rich takes 50 ms to import
 _LINES_MOST = 4
 _GAP = "  "
+_ROOM_FOR_SHARE = 16  # below that the bar alone has more to say
 
 
 class Screen:
@@ -97,7 +98,7 @@ class Screen:
 def display_lines(tally: Tally, reading: Reading, width: int, *, plain: bool = False) -> list[str]:
     """The display as lines that fit: the bar with its share, then the figures, the most telling first."""
     width = max(1, width - 1)  # some terminals break a line that is exactly full
-    share = "" if reading.fraction is None else f" {int(reading.fraction * 100):>3} %"
+    share = "" if reading.fraction is None or width < _ROOM_FOR_SHARE else f" {int(reading.fraction * 100):>3} %"
     signs = _bar_signs(plain)
     room = max(0, width - len(share))
     filled = int(room * (reading.fraction or 0.0))

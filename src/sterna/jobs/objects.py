@@ -21,6 +21,7 @@ from sterna.model.errors import (
     NotProven,
     ObjectChanged,
     ObjectGone,
+    RetryLater,
     SternaError,
     WrongSetting,
 )
@@ -41,6 +42,8 @@ _LOOKS = 32  # HEADs and single deletions in flight
 _PASSES = 3  # listings from the start: a server whose pages shift while one deletes shows the rest in the next one
 _FAILED_KEPT = 10_000  # failed keys that are remembered, so that a further pass leaves them alone
 
+# Of a single key in an answer to DeleteObjects: worth a request of its own, which is retried by the table.
+_TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout")
 # What the XML of DeleteObjects cannot carry (XML 1.0, section 2.2), or what parsers along the way like to change.
 _NOT_FOR_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|^\\s|\\s$")
 
@@ -226,42 +229,54 @@ async def make_bucket(location: BucketPath, side: Side) -> str:
     """
     bucket = location.bucket
     name = f"s3://{bucket}"
+    ours = f"{name} exists already, and it is yours; nothing was changed."
     async with _open(BucketPath(bucket), side) as store:
-        try:
-            await store.head_bucket()
-            was_there = True
-        except SternaError as error:
-            was_there = False
-            if isinstance(error, CredentialsExpired):
-                raise
-        region = store.client.region
+        was_there = await _is_there(store)  # in us-east-1 AWS answers 200 to making one's own bucket again
         try:
             await store.create_bucket()
         except SternaError as error:
-            if error.code == "BucketAlreadyOwnedByYou":
-                return f"{name} exists already, and it is yours; nothing was changed."
-            if error.code == "BucketAlreadyExists" or error.status == 409:
-                if await _is_ours(bucket, side):
-                    return f"{name} exists already, and it is yours; nothing was changed."
-                raise WrongSetting(
-                    f"The name {bucket} is taken: a bucket of somebody else has it. Choose another name.",
-                    operation="CreateBucket", status=error.status, code=error.code, words=error.words, request_id=error.request_id,
-                ) from None  # fmt: skip
-            if error.code in ("InvalidLocationConstraint", "IllegalLocationConstraintException"):
-                raise WrongSetting(
-                    f"The server makes no buckets in {region} ({error.words or error.code}); give another --region.",
-                    operation="CreateBucket", status=error.status, code=error.code, words=error.words, request_id=error.request_id,
-                ) from None  # fmt: skip
-            if error.code == "InvalidBucketName":
-                raise WrongSetting(
-                    f"{bucket} cannot be a bucket's name; take 3 to 63 of a-z, 0-9 and -, with a letter or digit at both ends.",
-                    operation="CreateBucket", status=error.status, code=error.code, words=error.words, request_id=error.request_id,
-                ) from None  # fmt: skip
-            raise
+            if error.code == "BucketAlreadyOwnedByYou" or (error.status == 409 and await _is_ours(bucket, side)):
+                return ours
+            raise _not_made(error, bucket, store.client.region) from error
         if was_there:
-            return f"{name} exists already, and it is yours; nothing was changed."
-        await store.head_bucket()  # a second look: it is there
+            return ours
+        if not await _is_there(store):
+            raise NotProven(f"The server says that {name} is made, and does not show it.", operation="CreateBucket")
         return f"{name} is made, in the region {store.client.region}."
+
+
+async def _is_there(store: S3Store) -> bool:
+    """Whether the bucket is to be seen. A refusal says nothing: making it will tell."""
+    try:
+        await store.head_bucket()
+    except (RetryLater, CredentialsExpired):
+        raise
+    except SternaError:
+        return False
+    return True
+
+
+def _not_made(error: SternaError, bucket: str, region: str) -> SternaError:
+    """The refusal to make a bucket as a sentence that says what to change."""
+    said = error.words or error.code
+    sentences = {
+        "BucketAlreadyExists": f"The name {bucket} is taken: somebody else has a bucket of that name. Choose another.",
+        "InvalidBucketName": f"{bucket} is refused as a bucket's name; take 3 to 63 of a-z, 0-9 and -.",
+        "InvalidLocationConstraint": f"The server makes no buckets in the region {region} ({said}); give another "
+        "--region (us-east-1 leaves the choice to the server).",
+    }
+    sentences["IllegalLocationConstraintException"] = sentences["InvalidLocationConstraint"]
+    sentence = sentences.get(error.code)
+    if sentence is None:
+        return error
+    return WrongSetting(
+        sentence,
+        operation="CreateBucket",
+        status=error.status,
+        code=error.code,
+        words=error.words,
+        request_id=error.request_id,
+    )
 
 
 async def _is_ours(bucket: str, side: Side) -> bool:
@@ -289,7 +304,8 @@ async def remove(
 ) -> Summary:
     """Remove the object that a path names or, with ``recursive``, it and everything below ``path/``, markers included.
 
-    Done means that it was looked for again and is gone. Raises ObjectGone where there is nothing to remove.
+    Done means that it was looked for again and is gone. Outcomes have the full keys of the
+    bucket. Raises ObjectGone where there is nothing to remove.
     """
     tally = tally if tally is not None else Tally()
     stop = stop or Stop()
@@ -298,7 +314,7 @@ async def remove(
 
     def told(event: Event) -> None:
         if isinstance(event, RunEnded):
-            _put_verdict(event.summary)
+            _put_verdict(event.summary, stop)
         emit(event)
 
     ledger = Ledger("rm", "", str(location), emit=told, tally=tally, stop=stop)
@@ -314,18 +330,15 @@ async def remove(
         await ledger.close()
 
 
-def _put_verdict(summary: Summary) -> None:
+def _put_verdict(summary: Summary, stop: Stop) -> None:
     """A removal in its own words; the ledger's speak of moving."""
-    gone = f"{summary.deleted:,} object{'' if summary.deleted == 1 else 's'}"
-    if summary.exit_code == 0:
-        summary.verdict = f"COMPLETE: {gone} removed, and seen to be gone."
+    gone = f"{summary.deleted:,} object{'' if summary.deleted == 1 else 's'} removed, and seen to be gone"
+    if stop.is_requested:
+        summary.verdict = f"INTERRUPTED ({printable(stop.reason)}): {gone}; the same command removes the rest."
     elif summary.failed:
-        summary.verdict = f"INCOMPLETE: {summary.failed:,} could not be removed, each named above; {gone} removed, and seen to be gone."
-    elif summary.verdict.startswith("INTERRUPTED"):
-        reason = summary.verdict.partition("(")[2].partition(")")[0]
-        summary.verdict = (
-            f"INTERRUPTED ({reason}): {gone} removed, and seen to be gone; the same command removes the rest."
-        )
+        summary.verdict = f"INCOMPLETE: {summary.failed:,} could not be removed, each named above; {gone}."
+    elif summary.exit_code == 0:
+        summary.verdict = f"COMPLETE: {gone}."
 
 
 @dataclass(slots=True)
@@ -339,35 +352,25 @@ class _Batch:
 
 
 class _Removal:
-    """One removal under way. Entries below the location have keys relative to it; ``full`` gives those of the bucket."""
+    """One removal under way. What was listed below the location has keys relative to it; ``full`` keys are whole."""
 
     def __init__(self, store: S3Store, ledger: Ledger, stop: Stop) -> None:
         self._store = store
         self._client = store.client
         self._ledger = ledger
         self._stop = stop
-        self._looks = asyncio.Semaphore(_LOOKS)
+        self._places = asyncio.Semaphore(_LOOKS)
         self._failed: set[str] = set()
         self._marked = False  # a deletion answered that it only put a delete marker on top
 
     async def of_one(self) -> None:
         """The object that the path names."""
         path = self._store.location.path
-        response = await self._head(path)
-        if response is None:
+        entry = await self._look(path)
+        if entry is None:
             raise await self._no_object()
-        look = self._store.look_of(path, response)
         self._ledger.planned(1, 0)
-        began = time.perf_counter()
-        outcome = Outcome("delete", path, Status.DONE, size=look.entry.size, because="asked for", etag=look.entry.etag)
-        try:
-            await self._delete(path)
-            await self._must_be_gone(path, look.entry)
-            outcome.proof = "seen to be gone"
-        except SternaError as error:
-            outcome.fail(error)
-        outcome.seconds = time.perf_counter() - began
-        self._ledger.record([outcome])
+        self._ledger.record([await self._singly(entry)])
         self._tell_of_markers()
 
     async def _no_object(self) -> SternaError:
@@ -376,38 +379,46 @@ class _Removal:
             entries, _ = await self._store.list_some("", 1)
         except SternaError:
             entries = []
-        if entries:
-            return ObjectGone(
-                f"{printable(str(location))} is no object, but there are objects below it; to remove those, add --recursive."
-            )
-        return _nothing(location)
+        if not entries:
+            return _nothing(location)
+        name = printable(str(location))
+        return ObjectGone(f"{name} is no object, but there are objects below it; to remove those, add --recursive.")
 
     async def of_everything(self) -> None:
-        """Everything at and below the path: page by page, batches of a page at a time, until a listing shows nothing left."""
+        """All at and below the path, page by page, until a listing shows nothing that was there when this began.
+
+        The object itself and the marker come last: where markers are folders, they go when they are empty.
+        """
         began_ns = time.time_ns()
         itself = await _itself(self._store)
         found = len(itself)
         for turn in range(_PASSES):
-            seen, left = await self._pass(began_ns if turn else None)
-            found += seen
-            if not left or self._stop.is_requested or len(self._failed) >= _FAILED_KEPT:
+            found += await self._pass(began_ns if turn else None)
+            if self._stop.is_requested or (not found and not turn):
+                break
+            there, more = await self._store.list_some("", PAGE_KEYS)
+            left = [entry for entry in there if entry.key not in self._failed]
+            if turn + 1 == _PASSES or len(self._failed) >= _FAILED_KEPT or not _before(began_ns, left):
+                self._tell_of_new(left, more)
                 break
         if not found and self._store.location.path:
             raise _nothing(self._store.location)
-        if (
-            itself and not self._stop.is_requested
-        ):  # last: on servers that keep folders a marker goes when its folder is empty
+        self._ledger.tally.planning_done = True
+        if itself:
             self._ledger.planned(len(itself), 0)
-            self._ledger.record(await asyncio.gather(*(self._one_outcome(entry) for entry in itself)))
-        await self._close(began_ns)
+            if self._stop.is_requested:
+                self._ledger.record([_outcome(entry.key, entry, Status.LEFT) for entry in itself])
+            else:
+                self._ledger.record(await asyncio.gather(*(self._singly(entry) for entry in itself)))
         if found and not self._marked:
             await self._ask_versioning()
         self._tell_of_markers()
 
-    async def _pass(self, until_ns: int | None) -> tuple[int, bool]:
-        """List from the start and remove what comes; gives how many there were, and whether a look afterwards finds more.
+    async def _pass(self, until_ns: int | None) -> int:
+        """List from the start and remove what comes; gives how many there were.
 
-        ``until_ns`` leaves what was written later: a second pass must not take what somebody else puts there meanwhile.
+        Pages follow each other by key, not by token: some servers count a token's position anew while keys go.
+        ``until_ns`` leaves what was written later: a second pass must not take what somebody else put there.
         """
         seen, after = 0, ""
         places = asyncio.Semaphore(_BATCHES)
@@ -415,45 +426,27 @@ class _Removal:
             async with asyncio.TaskGroup() as batches:
                 while not self._stop.is_requested:
                     entries, more = await self._store.list_some(after, PAGE_KEYS)
-                    todo = [entry for entry in entries if self._is_wanted(entry, until_ns)]
+                    todo = [entry for entry in entries if entry.key not in self._failed]
+                    todo = todo if until_ns is None else _before(until_ns, todo)
                     if todo:
                         seen += len(todo)
                         self._ledger.tally.listed_target += len(todo)
                         self._ledger.planned(len(todo), 0)
                         await places.acquire()
-                        batch = _Batch(after, todo)
                         if self._stop.is_requested:
-                            places.release()
-                            self._ledger.record([_outcome(batch, entry, Status.LEFT) for entry in todo])
+                            self._ledger.record([_outcome(self._full(entry.key), entry, Status.LEFT) for entry in todo])
                             break
-                        batches.create_task(self._remove_batch(batch, places))
+                        batches.create_task(self._remove_batch(_Batch(after, todo), places))
                     if not more or not entries:
                         break
                     after = entries[-1].key
         except* SternaError as errors:
-            first: BaseException = errors
-            while isinstance(first, BaseExceptionGroup):
-                first = first.exceptions[0]
-            raise first from None
-        self._ledger.tally.planning_done = True
-        if not seen or self._stop.is_requested:
-            return seen, False
-        entries, _ = await self._store.list_some("", PAGE_KEYS)
-        return seen, any(self._is_wanted(entry, time.time_ns() if until_ns is None else until_ns) for entry in entries)
+            raise _first_of(errors) from None
+        return seen
 
-    def _is_wanted(self, entry: Entry, until_ns: int | None) -> bool:
-        return entry.key not in self._failed and (until_ns is None or entry.mtime_ns < until_ns)
-
-    async def _close(self, began_ns: int) -> None:
-        """The closing listing: say so where something is there that was not when the removal began."""
-        if self._stop.is_requested:
-            return
-        entries, more = await self._store.list_some("", PAGE_KEYS)
-        new = [
-            entry for entry in entries if entry.key not in self._failed and entry.mtime_ns // 10**9 >= began_ns // 10**9
-        ]
-        if new:
-            many = f"{len(new):,}{' or more' if more else ''} object{'' if len(new) == 1 else 's'}"
+    def _tell_of_new(self, left: Sequence[Entry], more: bool) -> None:
+        if left:
+            many = f"{len(left):,}{' or more' if more else ''} object{'' if len(left) == 1 else 's'}"
             self._ledger.notice(
                 f"{many} were written here while the removal went on, and stay.", "warning", "written_meanwhile"
             )
@@ -465,51 +458,54 @@ class _Removal:
             singles = [entry for entry in batch.entries if _NOT_FOR_XML.search(self._full(entry.key))]
             apart = {entry.key for entry in singles}
             together = [entry for entry in batch.entries if entry.key not in apart]
-            if len(together) == 1:
-                singles, together = batch.entries, []
-            if together:
-                singles = singles + await self._delete_many(batch, together)
+            if len(together) > 1:
+                singles += await self._delete_many(batch, together)
+            else:
+                singles = batch.entries
             await asyncio.gather(*(self._delete_into(batch, entry) for entry in singles))
             await self._prove(batch)
-            outcomes = [_outcome(batch, entry, Status.DONE) for entry in batch.entries]
-            for outcome in outcomes:
-                if (error := batch.failed.get(outcome.key)) is not None:
+            outcomes = []
+            for entry in batch.entries:
+                outcome = _outcome(self._full(entry.key), entry, Status.DONE)
+                outcome.seconds = time.perf_counter() - batch.began
+                if (error := batch.failed.get(entry.key)) is not None:
                     outcome.fail(error)
                     if len(self._failed) < _FAILED_KEPT:
-                        self._failed.add(outcome.key)
+                        self._failed.add(entry.key)
+                outcomes.append(outcome)
             self._ledger.record(outcomes)
         finally:
             places.release()
 
     async def _delete_many(self, batch: _Batch, entries: list[Entry]) -> list[Entry]:
-        """One DeleteObjects; gives what must be deleted singly, because the server does not take the request as a whole.
+        """One DeleteObjects; gives what must be deleted singly: keys that may go at another try, or all where the server
+        does not take the request.
 
-        Errors of single keys (H05) stay with their keys. Raises what would end every further batch as well.
+        Errors of single keys (H05) stay with their keys; keys that the answer does not name are unknown, and the look
+        afterwards decides. Raises what would end every further batch as well.
         """
         try:
             refused = await self._store.remove_many([entry.key for entry in entries])
         except (AccessDenied, CredentialsExpired, WrongSetting):
             raise
-        except SternaError as error:
-            if error.status in (
-                400,
-                404,
-                405,
-                411,
-                413,
-                415,
-            ):  # the document, its size or the operation is not to its taste
+        except Corrupt:
+            return []
+        except SternaError as failure:
+            if failure.status in (400, 404, 405, 411, 413, 415):  # the document, its size or the operation is refused
                 return entries
-            for entry in entries:
-                batch.failed[entry.key] = error
+            batch.failed |= {entry.key: failure for entry in entries}
             return []
         for key, error in refused.items():
-            if error.code or error.words:
+            if error.code not in _TRANSIENT and (error.code or error.words):
                 batch.failed[key] = SternaError(
-                    f"{printable(key)} was not removed: {printable(error.sentence)}", operation="DeleteObjects", key=key,
-                    code=error.code, words=error.words, request_id=error.request_id,
-                )  # fmt: skip
-        return []  # keys that the answer does not name are unknown: the look afterwards decides
+                    f"The server did not remove it: {printable(error.words or error.code)}",
+                    operation="DeleteObjects",
+                    key=key,
+                    code=error.code,
+                    words=error.words,
+                    request_id=error.request_id,
+                )
+        return [entry for entry in entries if entry.key in refused and refused[entry.key].code in _TRANSIENT]
 
     async def _delete_into(self, batch: _Batch, entry: Entry) -> None:
         try:
@@ -524,11 +520,11 @@ class _Removal:
 
         What is still as it was listed is deleted once more, singly: some servers misread odd keys in a document.
         """
-        there: list[Entry] = []
-        after, last = batch.after, batch.entries[-1].key
+        last = batch.entries[-1].key
         unproven = {entry.key: entry for entry in batch.entries if entry.key not in batch.failed}
+        there: list[Entry] = []
+        after, most = batch.after, 2  # nothing is expected up to ``last``; one may be the folder's own marker
         try:
-            most = 2  # nothing is expected up to ``last``; the folder's own marker may be the first of them
             while unproven:
                 entries, more = await self._store.list_some(after, most)
                 there += [unproven[entry.key] for entry in entries if entry.key in unproven]
@@ -542,66 +538,59 @@ class _Removal:
     async def _insist(self, batch: _Batch, entry: Entry) -> None:
         full = self._full(entry.key)
         try:
-            response = await self._head(full)
-            if response is not None and self._is_same(entry, full, response):
+            now = await self._look(full)
+            if now is not None and not _is_same(entry, now):
+                raise _written_again(full)
+            if now is not None:
                 await self._delete(full)
                 await self._must_be_gone(full, entry)
-            elif response is not None:
-                raise _written_again(full)
         except SternaError as error:
             batch.failed[entry.key] = error
 
-    # Single requests; keys are full.
+    # Single objects, by their full keys.
 
-    async def _one_outcome(self, entry: Entry) -> Outcome:
-        outcome = Outcome("delete", entry.key, Status.DONE, size=entry.size, because="asked for", etag=entry.etag)
+    async def _singly(self, entry: Entry) -> Outcome:
+        """Delete and look; the entry has its full key."""
+        began = time.perf_counter()
+        outcome = _outcome(entry.key, entry, Status.DONE)
         try:
             await self._delete(entry.key)
             await self._must_be_gone(entry.key, entry)
-            outcome.proof = "seen to be gone"
         except (CredentialsExpired, WrongSetting):
             raise
         except SternaError as error:
             outcome.fail(error)
+        outcome.seconds = time.perf_counter() - began
         return outcome
 
-    async def _head(self, full: str) -> Response | None:
-        async with self._looks:
-            try:
-                return await self._client.call(Request("Head", "HEAD", self._store.bucket, full))
-            except ObjectGone:
-                return None
-
     async def _delete(self, full: str) -> None:
-        async with self._looks:
-            response = await self._client.call(
-                Request("Delete", "DELETE", self._store.bucket, full, good=(204, 200, 404))
-            )
+        async with self._places:
+            request = Request("Delete", "DELETE", self._store.bucket, full, good=(204, 200, 404))
+            response = await self._client.call(request)
         if response.headers.get(b"x-amz-delete-marker") == b"true":
             self._marked = True
 
+    async def _look(self, full: str) -> Entry | None:
+        """The object as it is now, or None. Who may list and not read is answered by a listing."""
+        try:
+            async with self._places:
+                response = await self._client.call(Request("Head", "HEAD", self._store.bucket, full))
+        except ObjectGone:
+            return None
+        except AccessDenied:
+            return await _listed_as(self._store, full)
+        return self._store.look_of(full, response).entry
+
     async def _must_be_gone(self, full: str, entry: Entry) -> None:
         """Look again. Raises NotProven where the object is still there, ObjectChanged where it is another one."""
-        try:
-            response = await self._head(full)
-        except AccessDenied:
-            if await _listed_as(self._store, full) is None:
-                return
-            raise
-        if response is None:
+        now = await self._look(full)
+        if now is None:
             return
-        if self._is_same(entry, full, response):
-            raise NotProven(
-                f"{printable(full)}: the server says that it is deleted, and still has it.",
-                operation="Delete",
-                key=full,
-            )
-        raise _written_again(full)
-
-    def _is_same(self, entry: Entry, full: str, response: Response) -> bool:
-        """Whether the object is the one that was listed: same ETag, and not written later (H44)."""
-        now = self._store.look_of(full, response).entry
-        return now.etag == entry.etag and now.size == entry.size and now.mtime_ns // 10**9 <= entry.mtime_ns // 10**9
+        if not _is_same(entry, now):
+            raise _written_again(full)
+        raise NotProven(
+            f"{printable(full)}: the server says that it is deleted, and still has it.", operation="Delete", key=full
+        )
 
     def _full(self, key: str) -> str:
         return self._store.prefix + key
@@ -609,7 +598,7 @@ class _Removal:
     # What deleting means here.
 
     async def _ask_versioning(self) -> None:
-        """Whether the bucket keeps versions: DeleteObjects' outcomes do not tell. Who may not ask is not told either."""
+        """Whether the bucket keeps versions, of which a batch does not tell. Who may not ask is not told either."""
         try:
             response = await self._client.call(Request("GetVersioning", "GET", self._store.bucket, query="versioning="))
             answer = parse_document(response.body, "VersioningConfiguration", "GetVersioning")
@@ -620,21 +609,31 @@ class _Removal:
     def _tell_of_markers(self) -> None:
         if self._marked:
             self._ledger.notice(
-                f"The bucket {self._store.bucket} keeps versions: delete markers were added, and the older versions stay.",
+                f"The bucket {self._store.bucket} keeps versions: delete markers were added, the older versions stay.",
                 code="delete_marker",
             )
 
 
-def _outcome(batch: _Batch, entry: Entry, status: Status) -> Outcome:
-    done = status is Status.DONE
-    return Outcome("delete", entry.key, status, size=entry.size, seconds=time.perf_counter() - batch.began if done else 0.0,
-                   because="asked for", etag=entry.etag, proof="no longer listed" if done else "")  # fmt: skip
+def _outcome(full: str, entry: Entry, status: Status) -> Outcome:
+    proof = "seen to be gone" if status is Status.DONE else ""
+    return Outcome("delete", full, status, size=entry.size, because="asked for", etag=entry.etag, proof=proof)
+
+
+def _is_same(entry: Entry, now: Entry) -> bool:
+    """Whether an object is still the one that was listed: the same ETag and size, and not written later (H44)."""
+    same = now.etag == entry.etag and now.size == entry.size
+    return same and now.mtime_ns // 10**9 <= entry.mtime_ns // 10**9
+
+
+def _before(moment_ns: int, entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.mtime_ns < moment_ns]
 
 
 def _written_again(full: str) -> ObjectChanged:
-    return ObjectChanged(
-        f"{printable(full)} was written again by somebody else meanwhile; it was left.",
-        operation="Delete",
-        key=full,
-        code="Replaced",
-    )
+    sentence = f"{printable(full)} was written again by somebody else meanwhile; it was left."
+    return ObjectChanged(sentence, operation="Delete", key=full, code="Replaced")
+
+
+def _first_of(errors: BaseExceptionGroup[SternaError]) -> SternaError:
+    first = errors.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -176,10 +176,13 @@ class Downloader:
         todo = parts(size, each)
         count = -(-size // each)
         sums = [0] * count
+        turn = asyncio.Lock()
 
         async def work() -> None:
             for number, start, length in todo:
-                sink = RangeSink(draft, start, length, kind, self._disk, self._tally, writeback=self._durable)
+                sink = RangeSink(
+                    draft, start, length, kind, self._disk, self._tally, turn, writeback=self._durable
+                )
                 async with self._gate:
                     try:
                         await sink.open(self._buffers)

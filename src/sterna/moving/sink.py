@@ -24,7 +24,8 @@ class RangeSink:
 
     Two slices take turns: the connection fills one while a thread sums and writes the other. Where the disk is slower
     than the network both are full, and the connection stops reading until one is free. ``restart`` empties it for
-    another attempt at the same range.
+    another attempt at the same range. All sinks of a file share a ``turn``: the kernel lets one write into a file at a
+    time, and others who try spin for it, which doubled the CPU of a download.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class RangeSink:
         kind: Algorithm | None,
         disk: Disk,
         tally: Tally,
+        turn: asyncio.Lock,
         *,
         writeback: bool,
     ) -> None:
@@ -44,6 +46,7 @@ class RangeSink:
         self._kind = kind
         self._disk = disk
         self._tally = tally
+        self._turn = turn
         self._writeback = writeback
         self._free: list[memoryview] = []
         self._filling: memoryview | None = None
@@ -136,7 +139,8 @@ class RangeSink:
         try:
             if self._error is None:
                 crc = self.crc if offset else 0
-                crc = await self._disk.slow(self._sum_and_write, full[:count], offset, crc)
+                async with self._turn:
+                    crc = await self._disk.quick(self._sum_and_write, full[:count], offset, crc)
                 if attempt == self._attempt:
                     self.crc = crc
         except SternaError as error:

@@ -109,7 +109,9 @@ class Writer:
         errors: list[SternaError | None] = []
         for job in batch:
             try:
-                draft = write_small(self._folder, job.key, job.data, job.mtime_ns)
+                draft = write_small(
+                    self._folder, job.key, job.data, job.mtime_ns, replaces=job.expect is not None
+                )
                 if self._durable:
                     self._committer.stage(draft, job.expect, job.ticket)
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from sterna.model.events import Event, ObjectsEnded, Summary
-from sterna.model.outcomes import Outcome, Status
+from sterna.model.outcomes import Outcome
 from sterna.model.units import printable, size_words
 from sterna.reporting.summary import NAMED
 from sterna.reporting.words import count_words, failure_line
@@ -56,8 +56,3 @@ def planned_line(outcome: Outcome) -> str:
     """``would upload notes.txt (12 B): not there yet``."""
     because = f": {outcome.because}" if outcome.because else ""
     return printable(f"would {outcome.verb} {outcome.key} ({size_words(outcome.size)}){because}")
-
-
-def is_left_out(outcome: Outcome) -> bool:
-    """Whether an outcome stands for a name that a rule leaves out."""
-    return outcome.status is Status.SKIPPED and not is_planned(outcome)

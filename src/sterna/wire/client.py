@@ -235,7 +235,7 @@ class Client:
         if signer is not None:
             if body is None:
                 payload_hash = EMPTY_SHA256
-            elif endpoint.is_tls or endpoint.is_loopback:
+            elif pool.is_trusted:
                 payload_hash = UNSIGNED_PAYLOAD
             elif len(body) <= _HASH_INLINE:
                 payload_hash = sha256_hex(body)

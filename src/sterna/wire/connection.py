@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from sterna.model.errors import ConnectionLost, Corrupt, SternaError
@@ -177,7 +178,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limit = limit
         self.progress_s = self._loop.time()
         if sink is not None:
-            sink.on_room(self.resume)
+            sink.on_room(partial(self._resume_for, sink))
         try:
             if body is None:
                 transport.write(head)
@@ -211,9 +212,9 @@ class Connection(asyncio.BufferedProtocol):
                 return
         self._sending = False
 
-    def resume(self) -> None:
-        """The sink has room again."""
-        if self._transport is not None and not self._transport.is_closing():
+    def _resume_for(self, sink: Sink) -> None:
+        """The sink has room again; its exchange may have ended meanwhile, and another one be under way."""
+        if sink is self._sink and self._transport is not None and not self._transport.is_closing():
             self.progress_s = self._loop.time()
             self._transport.resume_reading()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +14,21 @@ from sterna.model.events import Tally
 TICK_S: Final = 0.02  # how often the limit is looked at; a round trip to a near region takes as long
 START: Final = 16  # enough to saturate one core against a server without latency, and kind to a small one
 BUSY: Final = 0.85  # of the loop's thread: above it, more requests in flight would only wait in our own queue
+GAIN: Final = 1.25  # a doubled limit must bring a quarter more, or it is taken back
+HOLD_S: Final = 2.0  # and so long nothing more is tried
+_HZ: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_REQUEST_WEIGHT: Final = 4096  # bytes that a request counts for beside those it moves
+_LEAST_IDLE: Final = 0.15  # of one processor: less is none
+
+
+def _idle_seconds() -> float:
+    """How long all processors together have had nothing to do; a number that always grows where nobody can tell."""
+    try:
+        with open("/proc/stat", "rb", buffering=0) as stat:
+            fields = stat.read(200).split(maxsplit=6)
+    except OSError:
+        return time.perf_counter()
+    return (int(fields[4]) + int(fields[5])) / _HZ
 
 
 def _never() -> bool:
@@ -22,14 +38,16 @@ def _never() -> bool:
 class Gate:
     """A count of requests in flight that adapts (AIMD): entered before, left after each.
 
-    While work waits at the gate and the loop's thread has time to spare, the limit doubles each tick up to ``most``;
-    after the first SlowDown it climbs by one a tick instead. A SlowDown halves it, once a second at most, since one
-    burst of refusals is one message. ``limit`` is never below 1.
+    While work waits, and the loop's thread has time to spare, the limit doubles, up to ``most``, as long as each step
+    moves more than the one before; a step that does not is taken back. After the first SlowDown it climbs by one at a
+    time instead. A SlowDown halves it, once a second at most, since one burst of refusals is one message. It is never
+    below 1.
     """
 
     def __init__(self, most: int, tally: Tally) -> None:
         self.most = max(1, most)
         self.limit = min(START, self.most)
+        tally.lanes += self.limit
         self.in_flight = 0
         self.halvings = 0
         self.demand: Callable[[], bool] = _never  # whether somebody has work who has not come to the gate yet
@@ -39,6 +57,7 @@ class Gate:
         self._slowed_s = -1.0
         self._task: asyncio.Task[None] | None = None
         self._starved = False
+        self._ended = 0
 
     def __repr__(self) -> str:
         return f"<Gate {self.in_flight}/{self.limit} of {self.most}, {len(self._waiting)} waiting>"
@@ -63,6 +82,7 @@ class Gate:
     def leave(self) -> None:
         """Give the place back."""
         self.in_flight -= 1
+        self._ended += 1
         self._tally.in_flight -= 1
         if self._waiting and self.in_flight < self.limit:
             self._wake(1)
@@ -80,8 +100,7 @@ class Gate:
             return
         self._slowed_s = now
         self.halvings += 1
-        self.limit = max(1, self.limit // 2)
-        self._tally.lanes = self.limit
+        self._set(max(1, self.limit // 2))
 
     def _wake(self, count: int) -> None:
         while count > 0 and self._waiting:
@@ -91,28 +110,48 @@ class Gate:
                 count -= 1
 
     async def _adapt(self) -> None:
-        """Look at the limit each tick; ends by itself when nobody has waited for a second."""
-        wall, busy = time.perf_counter(), time.thread_time()
-        quiet = 0
+        """Look at the limit again and again; ends by itself when nobody has waited for a second."""
+        tally = self._tally
+        quiet, hold_s, before, rate_before, fresh = 0, 0.0, 0, 0.0, True
+        wall, busy, ended, moved = time.perf_counter(), time.thread_time(), self._ended, tally.moved_bytes
+        idle = _idle_seconds()
         while quiet < 1.0 / TICK_S:
             await asyncio.sleep(TICK_S)
-            now, spent = time.perf_counter(), time.thread_time()
-            load = (spent - busy) / (now - wall)
-            wall, busy = now, spent
             if not self._starved and not self._waiting and not self.demand():
                 quiet += 1
                 continue
-            quiet, self._starved = 0, False
+            quiet = 0
+            now = time.perf_counter()
+            if self._ended - ended < self.limit and now - wall < 1.0:
+                continue  # not every place was taken anew: too early to tell
+            load = (time.thread_time() - busy) / (now - wall)
+            idle_now = _idle_seconds()
+            if idle_now - idle < _LEAST_IDLE * (now - wall):
+                load = 1.0  # other threads and processes have what is left: more in flight would only queue
+            idle = idle_now
+            rate = (tally.moved_bytes - moved + (self._ended - ended) * _REQUEST_WEIGHT) / (now - wall)
+            wall, busy, ended, moved = now, time.thread_time(), self._ended, tally.moved_bytes
+            self._starved = False
             slowed = time.monotonic() - self._slowed_s < 1.0
-            self._tally.limited_by = (
-                "the server's rate" if slowed else "CPU" if load > BUSY else "the server or network"
-            )
-            if load > BUSY or slowed or self.limit >= self.most:
+            if fresh and load < BUSY and not slowed:
+                fresh = False  # what was under way when the limit changed says little about it
                 continue
-            grown = self.limit + 1 if self.halvings else self.limit * 2
-            self._wake(min(grown, self.most) - self.limit)
-            self.limit = min(grown, self.most)
-            self._tally.lanes = self.limit
+            tally.limited_by = "the server's rate" if slowed else "CPU" if load > BUSY else "the server or network"
+            if before and not slowed and rate < rate_before * GAIN:
+                self._set(max(before, 1))
+                before, hold_s, fresh = 0, now + HOLD_S, True
+            elif load > BUSY or slowed or now < hold_s or self.limit >= self.most:
+                before = 0
+            else:
+                before, rate_before, fresh = self.limit, rate, True
+                self._set(min(self.most, self.limit + 1 if self.halvings else self.limit * 2))
+
+    def _set(self, limit: int) -> None:
+        grown = limit - self.limit
+        self.limit = limit
+        self._tally.lanes = limit
+        if grown > 0:
+            self._wake(grown)
             self.on_growth()
 
     def close(self) -> None:

@@ -22,17 +22,20 @@ class Head:
         self.headers: dict[bytes, bytes] = {}
         self.collected: list[bytes] = []
         self.ended = False
-        parser = httptools.HttpResponseParser(self)
+        self.keep_alive = False
+        parser = self._parser = httptools.HttpResponseParser(self)
         try:
             parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise Corrupt(f"The server's answer is not HTTP: {error}.") from None
         self.status: int = parser.get_status_code()
-        self.keep_alive: bool = parser.should_keep_alive()
         self.chunked = b"transfer-encoding" in self.headers
         length = self.headers.get(b"content-length")
         self.length = int(length) if length is not None and length.isdigit() and not self.chunked else None
-        self._parser = parser if self.chunked else None
+
+    def on_headers_complete(self) -> None:
+        """Called by the parser at the empty line; after a message without a body it would have forgotten."""
+        self.keep_alive = self._parser.should_keep_alive()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser for each header."""
@@ -48,7 +51,6 @@ class Head:
 
     def feed_chunked(self, data: bytes) -> list[bytes]:
         """Decode more of a chunked body; gives the pieces that it completed. ``ended`` tells when it was the last."""
-        assert self._parser is not None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -47,6 +47,7 @@ class Pool:
         self._looked_up_s = float("-inf")
         self._turn = 0
         self._watch: asyncio.Task[None] | None = None
+        self.is_trusted = endpoint.is_tls or endpoint.is_loopback  # nobody on the way can change a body unseen
         self.has_answered = False
         self.opened = 0
         # What a plain HTTP proxy wants before the path and among the headers; nothing through a tunnel.
