@@ -21,6 +21,7 @@ from tests.servers.oracle import Bucket, Oracle
 from tests.servers.server import Server
 
 _CANNOT = "NO SERVER"  # how the reason of such a skip begins
+_SOURCES = Path(__file__).resolve().parent.parent / "src"
 _FAILED = pytest.StashKey[bool]()
 _numbers = itertools.count(1)
 
@@ -209,8 +210,8 @@ def _text(data: bytes) -> str:
 class Sterna:
     """The command, run as a subprocess: ``sterna("sync", folder, bucket.url("p"))``.
 
-    Its environment holds nothing of ours but PATH, a HOME in the test's folder, and the server's address and keys
-    (those of the front, where the test has one; none in a test without a server).
+    Its environment holds nothing of ours but PATH and the sources; a HOME in the test's folder; and the server's address
+    and keys (those of the front, where the test has one; none in a test without a server).
     """
 
     def __init__(self, home: Path, server: Server | None) -> None:
@@ -221,6 +222,7 @@ class Sterna:
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
             "HOME": str(home),
+            "PYTHONPATH": str(_SOURCES),  # so that it is this tree's, installed or not
             "AWS_EC2_METADATA_DISABLED": "true",
             "NO_PROXY": "*",
             "no_proxy": "*",

@@ -966,9 +966,10 @@ class FlipRequestBit(Kind):
         body = exchange.body()
         if self.at < len(body):
             fault.hit()
-            exchange.whole = _flipped(body, self.at)
             if self.unnoticed:
                 exchange.replace_body(_flipped(exchange.payload(), self.at))
+            else:
+                exchange.whole = _flipped(body, self.at)
 
 
 @dataclass(frozen=True)
@@ -2089,6 +2090,9 @@ class Front:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             wire = Wire(sock)
             with self._changed:
+                if self.is_closed:
+                    wire.close()
+                    return
                 self.connections += 1
                 number = self.connections
                 self._wires.add(wire)
@@ -2096,7 +2100,7 @@ class Front:
                     target=self._connection, args=(wire, number), name=f"front:{self.port}/{number}", daemon=True
                 )
                 self._threads.add(thread)
-            thread.start()
+                thread.start()
 
     def _connection(self, wire: Wire, number: int) -> None:
         upstream = Upstream(self.upstream)

@@ -71,7 +71,12 @@ rgw_enable_usage_log = false
 
 def facts_of(release: int) -> Facts:
     knows_checksums = release >= 20
-    return Facts(checks_checksums=knows_checksums, returns_checksums=knows_checksums, combines_crc64nvme=False)
+    return Facts(
+        checks_checksums=knows_checksums,
+        echoes_checksums=knows_checksums,
+        returns_checksums=knows_checksums,
+        combines_crc64nvme=False,
+    )
 
 
 def release() -> int:

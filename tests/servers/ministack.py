@@ -12,6 +12,7 @@ from tests.servers.server import CannotBeHad, Facts, Server
 
 FACTS = Facts(
     checks_signatures=False,
+    echoes_checksums=False,
     combines_crc64nvme=False,  # compares the client's full-object value with a composite one, and refuses it
     idle_limit_s=5.0,
 )

@@ -12,6 +12,7 @@ from tests.servers.server import ACCESS_KEY, SECRET_KEY, CannotBeHad, Facts, Ser
 
 FACTS = Facts(
     checks_checksums=False,  # stored, not compared; Content-MD5 is
+    echoes_checksums=False,
     conditions=False,
     any_key=False,
     range_is_206=False,

@@ -23,7 +23,8 @@ class Facts:
 
     checks_signatures: bool = True
     checks_checksums: bool = True  # a wrong x-amz-checksum-* is refused
-    returns_checksums: bool = True  # PUT echoes them, HEAD shows them under x-amz-checksum-mode
+    echoes_checksums: bool = True  # the answer to a PUT has the checksum that the server computed
+    returns_checksums: bool = True  # HEAD shows it under x-amz-checksum-mode
     combines_crc64nvme: bool = True  # takes the full-object CRC64NVME of a multipart upload
     conditions: bool = True  # If-Match and If-None-Match are obeyed
     any_key: bool = True  # keys are bytes; False: they are paths of a folder (no `a` beside `a/b`, no `//`, no `..`)

@@ -100,12 +100,14 @@ class _Examination:
         self._answers = self._closed = 0
         self._quickest_s = float("inf")
         self._may: dict[str, bool] = {}
+        self._is_tidied = False
 
     async def aclose(self) -> None:
         """Remove what is still there, when nobody waits for findings any more, and end the connections."""
         if self._client is not None:
-            with contextlib.suppress(SternaError):
-                await self._tidy()
+            if not self._is_tidied:
+                with contextlib.suppress(SternaError):
+                    await self._tidy()
             await self._client.aclose()
 
     async def findings(self) -> AsyncIterator[Finding]:
@@ -511,9 +513,10 @@ class _Examination:
         body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'
         headers = {crc.header: crc.encode(value ^ change), "x-amz-checksum-type": "FULL_OBJECT"}
         headers |= {"x-amz-mp-object-size": str(len(_DATA)), "content-type": "application/xml"}
-        self._made.setdefault(key, [])
+        self._made[key] = []
         response = await self._ask("Complete", "POST", key, [("uploadId", upload)], headers, body.encode())
         if response.status != 200:
+            del self._made[key]
             return self._refusal(response, "Complete").code
         try:
             answer = parse_document(response.body, "CompleteMultipartUploadResult", "Complete")
@@ -702,7 +705,11 @@ class _Examination:
         """Remove the probe objects, and say what could not be."""
         if self._client is None or not (self._made or self._uploads):
             return []
-        left = await self._tidy()
+        try:
+            left = await self._tidy()
+        except SternaError as error:
+            advice = f"Remove what begins with {printable(self._base)}, when the server is well again."
+            return [Finding("tidying", False, f"Not all probe objects are removed: {error.sentence}", advice)]
         if not left:
             return [Finding("tidying", True, "all probe objects are removed.")]
         shown = ", ".join(printable(key) for key in left[:5]) + (", …" if len(left) > 5 else "")
@@ -712,6 +719,7 @@ class _Examination:
     async def _tidy(self) -> list[str]:
         """Give up uploads, delete probe objects with the versions that we made; gives the keys that are left."""
         left: list[str] = []
+        self._is_tidied = True
         for upload, key in list(self._uploads.items()):
             response = await self._ask("Abort", "DELETE", key, [("uploadId", upload)])
             if response.status in (200, 204, 404):

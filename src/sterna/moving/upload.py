@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from typing import Protocol
-from urllib.parse import urlencode
 
 from sterna.model.actions import Action
 from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable
@@ -21,6 +20,7 @@ from sterna.moving.parts import part_size, parts
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.stores.folder import Folder, SourceFile
 from sterna.stores.s3 import S3Store, Upload, kind_of, mtime_text
+from sterna.wire.encoding import encode_query
 
 _TRIES = 3  # of a file that changes while it is read; a log that never rests fails as unstable (H40)
 _BITE = 256 * 1024  # read and summed at a time: it is still in the processor's cache when it is summed
@@ -145,7 +145,7 @@ def upload_headers(options: UploadOptions) -> dict[str, str]:
     """The headers that the options stand for; the same for every object."""
     headers = {f"x-amz-meta-{name.lower()}": value for name, value in options.metadata}
     if options.tags:
-        headers["x-amz-tagging"] = urlencode(options.tags)
+        headers["x-amz-tagging"] = encode_query(options.tags)
     named = {
         "x-amz-storage-class": options.storage_class,
         "x-amz-server-side-encryption": options.sse,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
 from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt, ObjectGone, Refused, SternaError, Unsupported, WrongSetting
@@ -22,7 +21,7 @@ from sterna.wire.checksum import NAMES, Algorithm, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
 from sterna.wire.connection import Response, Sink
 from sterna.wire.encoding import encode_query, encode_value
-from sterna.wire.xml import Page, check_page, next_token, parse_document, parse_page
+from sterna.wire.xml import Page, as_text, check_page, next_token, parse_document, parse_page
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
@@ -371,7 +370,7 @@ class S3Store:
 
         A key that the answer does not name is unknown, and therefore among them (H05).
         """
-        listed = "".join(f"<Object><Key>{escape(self.key_of(key), _XML_EXTRA)}</Key></Object>" for key in keys)
+        listed = "".join(f"<Object><Key>{as_text(self.key_of(key))}</Key></Object>" for key in keys)
         body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</Delete>'.encode()
         headers = {"content-md5": content_md5(body), "content-type": "application/xml"}
         request = Request("DeleteObjects", "POST", self.bucket, query="delete=", headers=headers, body=body)
@@ -495,7 +494,7 @@ class S3Store:
         shown_sums = bool(kind) and self.learned.checksum == upload.checksum
         tag = f"Checksum{upload.checksum}"
         listed = "".join(
-            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{escape(part.etag)}</ETag>"
+            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{as_text(part.etag)}</ETag>"
             + (f"<{tag}>{kind.encode(part.crc)}</{tag}>" if kind and part.crc is not None and shown_sums else "")
             + "</Part>"
             for _, part in sorted(upload.parts.items())
@@ -599,7 +598,7 @@ class S3Store:
         if region != "us-east-1":
             body = (
                 '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-                f"<LocationConstraint>{escape(region)}</LocationConstraint></CreateBucketConfiguration>"
+                f"<LocationConstraint>{as_text(region)}</LocationConstraint></CreateBucketConfiguration>"
             ).encode()
         await self.client.call(Request("CreateBucket", "PUT", self.bucket, body=body or None))
 
@@ -616,7 +615,6 @@ class OneObject(S3Store):
 
 
 _MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"  # the ETag of a server that computes none
-_XML_EXTRA = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;"}
 
 
 def _checked(full: str) -> str:

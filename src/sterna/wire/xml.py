@@ -59,6 +59,14 @@ def parse_document(body: bytes | bytearray, root: str, operation: str, other: st
     return element
 
 
+_AS_TEXT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;", "\n": "&#10;", "\t": "&#9;"})
+
+
+def as_text(text: str) -> str:
+    """A key or ETag as the text of an element. (The standard library's escape loads an HTTP client: 9 ms.)"""
+    return text.translate(_AS_TEXT)
+
+
 def error_of(body: bytes | bytearray) -> tuple[str, str, str]:
     """Code, message and request id of an error document; empty strings for what is missing or no XML at all."""
     if b"<Error" not in body[:65536] or b"<!" in body[:65536]:
