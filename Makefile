@@ -1,8 +1,9 @@
 # Everything is set up from here with Python >= 3.11 and make; `make` alone lists the targets.
 
-PYTHON ?= python3
+PYTHON ?= $(shell scripts/pick-python)
 ARGS ?=
 
+PYTHON := $(PYTHON)
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready

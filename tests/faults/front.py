@@ -2096,18 +2096,23 @@ class Front:
                 self.connections += 1
                 number = self.connections
                 self._wires.add(wire)
+                greeting = Request(CONNECT, "", "", "", "", {}, {}, [], number, 0, time.monotonic())
                 thread = threading.Thread(
-                    target=self._connection, args=(wire, number), name=f"front:{self.port}/{number}", daemon=True
+                    target=self._connection,
+                    args=(wire, number, self._due(greeting)),  # counted here: in the order of their arrival
+                    name=f"front:{self.port}/{number}",
+                    daemon=True,
                 )
                 self._threads.add(thread)
                 thread.start()
 
-    def _connection(self, wire: Wire, number: int) -> None:
+    def _connection(self, wire: Wire, number: int, faults: list[Fault]) -> None:
         upstream = Upstream(self.upstream)
         with self._changed:
             self.open_connections += 1
         try:
-            self._serve(wire, upstream, number)
+            if all(fault.kind.connected(wire, fault) for fault in faults):
+                self._serve(wire, upstream, number)
         except (Ended, OSError):
             pass  # the client, or a fault, has ended it
         except Exception as raised:
@@ -2123,10 +2128,6 @@ class Front:
                 self._changed.notify_all()
 
     def _serve(self, wire: Wire, upstream: Upstream, number: int) -> None:
-        greeting = Request(CONNECT, "", "", "", "", {}, {}, [], number, 0, time.monotonic())
-        for fault in self._due(greeting):
-            if not fault.kind.connected(wire, fault):
-                return
         if self._tls is not None:
             wire.sock = self._tls.wrap_socket(wire.sock, server_side=True)
         nth = 0

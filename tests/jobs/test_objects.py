@@ -157,7 +157,7 @@ def test_a_missing_bucket_is_named(server: Server, side: Side) -> None:
             ask()
 
 
-def test_odd_names_are_listed_as_they_are(bucket: Bucket, side: Side, server: Server) -> None:
+def test_H64_odd_names_are_listed_as_they_are(bucket: Bucket, side: Side, server: Server) -> None:
     if not server.facts.encodes_listings:
         pytest.skip("control characters cannot be listed")
     fill(bucket, *(f"p/{name}" for name in ODD))
@@ -243,7 +243,7 @@ def test_removing_recursively_takes_what_is_below_and_nothing_beside(bucket: Buc
     assert (summary.exit_code, summary.deleted, bucket.keys()) == (0, 2, ["p2", "p_backup/x"])
 
 
-def test_markers_and_the_object_itself_are_removed_too(bucket: Bucket, side: Side, server: Server) -> None:
+def test_H68_markers_and_the_object_itself_are_removed_too(bucket: Bucket, side: Side, server: Server) -> None:
     if not server.facts.any_key:
         pytest.skip("keys are paths of a folder")
     fill(bucket, "p", "p/", "p/a", "p/sub/", "q")

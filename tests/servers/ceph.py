@@ -76,6 +76,7 @@ def facts_of(release: int) -> Facts:
         echoes_checksums=knows_checksums,
         returns_checksums=knows_checksums,
         combines_crc64nvme=False,
+        completes_with_etag=knows_checksums,
     )
 
 

@@ -26,6 +26,7 @@ class Facts:
     echoes_checksums: bool = True  # the answer to a PUT has the checksum that the server computed
     returns_checksums: bool = True  # HEAD shows it under x-amz-checksum-mode
     combines_crc64nvme: bool = True  # takes the full-object CRC64NVME of a multipart upload
+    completes_with_etag: bool = True  # the answer to a Complete has the object's ETag; False: an empty element
     conditions: bool = True  # If-Match and If-None-Match are obeyed
     any_key: bool = True  # keys are bytes; False: they are paths of a folder (no `a` beside `a/b`, no `//`, no `..`)
     range_is_206: bool = True  # False: a range is answered 200 with a Content-Range

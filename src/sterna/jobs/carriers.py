@@ -38,6 +38,7 @@ class Carrier:
     planner: Callable[[Sequence[Pair], int], Plan]
     prover: Prover | None
     is_durable: bool = True
+    target_folder: LocalStore | None = None
 
     def plan(self, page: Sequence[Pair], now_ns: int) -> Plan:
         """Actions for a page of pairs."""
@@ -80,6 +81,15 @@ class Carrier:
         """Carry the actions; an outcome for each."""
         return await self.mover.run(actions)
 
+    async def tidy(self) -> None:
+        """Remove the unfinished files of dead runs that the listing of the target has met so far (H48).
+
+        As soon as they are met: they may be what fills the disk.
+        """
+        if self.target_folder is not None and self.target_folder.abandoned:
+            abandoned, self.target_folder.abandoned = self.target_folder.abandoned, []
+            await asyncio.to_thread(self.target_folder.folder.remove_abandoned, abandoned)
+
     async def prove(self, outcomes: Sequence[Outcome]) -> None:
         """Look again at what was written."""
         if self.prover is not None:
@@ -111,7 +121,7 @@ async def download_carrier(
     buffers = Buffers(settings.limits.max_memory)
     durable = settings.download.durable
     gate = bucket.client.gate
-    writer = Writer(folder.folder, durable=durable, is_quiet=lambda: mover.is_quiet)
+    writer = Writer(folder.folder, durable=durable, is_quiet=lambda: mover.is_quiet, stop=stop)
     downloader = Downloader(
         bucket, folder.folder, settings.download, settings.limits, buffers, disk, writer, tally, stop
     )
@@ -122,7 +132,7 @@ async def download_carrier(
         return plan_downloads(page, collisions)
 
     try:
-        yield Carrier(Verb.DOWNLOAD, bucket, mover, planner, None, durable)
+        yield Carrier(Verb.DOWNLOAD, bucket, mover, planner, None, durable, folder)
     finally:
         await mover.aclose()
         await writer.aclose()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
 from sterna.jobs.ledger import Ledger
@@ -19,6 +23,7 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.planning.compare import Plan
 from sterna.planning.merge import pairs
+from sterna.stores.local import LocalStore
 from sterna.stores.store import Store
 
 _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bounds what a run remembers
@@ -51,12 +56,28 @@ async def sync(
                         return await carry_over(folder, bucket, carrier, ledger, stop, dry_run=dry_run)
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
             async with open_bucket(source, settings.source, settings, tally, ledger) as bucket:
-                with open_folder(destination, settings, create=not dry_run) as folder:
+                with _target_folder(destination, settings, dry_run=dry_run) as folder:
                     async with download_carrier(bucket, folder, settings, tally, stop) as carrier:
                         return await carry_over(bucket, folder, carrier, ledger, stop, dry_run=dry_run)
         raise WrongSetting("sync works between a folder and s3://bucket/prefix; one side must be each.")
     finally:
         await ledger.close()
+
+
+@contextmanager
+def _target_folder(location: LocalPath, settings: Settings, *, dry_run: bool) -> Iterator[LocalStore]:
+    """The folder that is to be written to, made where it is missing. A dry run makes nothing of the user's: where there
+    is no such folder yet, it compares with an empty one elsewhere.
+    """
+    if not dry_run:
+        with open_folder(location, settings, create=True) as folder:
+            yield folder
+    elif os.path.lexists(location.path):
+        with open_folder(location, settings, create=False) as folder:
+            yield folder
+    else:
+        with TemporaryDirectory(prefix="sterna-") as empty, LocalStore.open(Path(empty)) as folder:
+            yield folder
 
 
 async def carry_over(
@@ -82,6 +103,8 @@ async def carry_over(
             targets = entries(target, ledger, carrier.verb, quiet=True)
             now_ns = time.time_ns()
             async for page in pairs(sources, targets):
+                if not dry_run:
+                    await carrier.tidy()
                 plan = carrier.plan(page, now_ns)
                 ledger.kept(plan.kept, plan.kept_bytes)
                 ledger.planned(len(plan.actions), sum(action.size for action in plan.actions))
@@ -90,6 +113,8 @@ async def carry_over(
                     moving.create_task(move(plan))
                 if stop.is_requested:
                     break
+            if not dry_run:
+                await carrier.tidy()
             ledger.tally.planning_done = True
     except* SternaError as errors:
         raise first_of(errors) from None

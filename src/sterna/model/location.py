@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sterna.model.errors import WrongSetting
+from sterna.model.units import printable
 
 # General purpose buckets (3 to 63 of a-z 0-9 . -), and the older wider rule that other servers still keep.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{1,253}[A-Za-z0-9]|[A-Za-z0-9]{3}")
@@ -59,19 +60,24 @@ def parse_location(text: str) -> Location:
     if scheme is None:
         return LocalPath(Path(text))
     if scheme[1].lower() != "s3":
-        raise WrongSetting(f"{text}: {scheme[1]}:// is not known; give a folder or s3://bucket/prefix.")
+        raise WrongSetting(f"{printable(text)}: {scheme[1]}:// is not known; give a folder or s3://bucket/prefix.")
     rest = text[scheme.end() :]
     if "@" in rest.partition("/")[0]:
         raise WrongSetting("s3:// takes no keys before @; put them into the environment or a profile.")
     if rest.startswith("arn:"):
-        match = re.match(r"(arn:[^/]+[:/][^/]+)(?:/|$)", rest)
+        match = re.match(r"(arn:(?:[^:/]*:){4}[^:/]+[:/][^:/]+)(?:/|$)", rest)
         bucket = match[1] if match else rest
         path = rest[len(bucket) + 1 :]
     else:
         bucket, _, path = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
-        raise WrongSetting(f"{text}: {bucket or 'nothing'} is no bucket name; write s3://bucket or s3://bucket/prefix.")
+        raise WrongSetting(
+            f"{printable(text)}: {printable(bucket) or 'nothing'} is no bucket name;"
+            " write s3://bucket or s3://bucket/prefix."
+        )
     if "\x00" in path:
-        raise WrongSetting(f"{text!r}: an S3 key cannot hold a NUL byte.")
+        raise WrongSetting(f"{printable(text)}: an S3 key cannot hold a NUL byte.")
+    if path == "/":  # without its slash it would be the whole bucket, which is another thing to copy or to remove
+        raise WrongSetting(f"{printable(text)}: the keys that begin with a slash are no location; give one of them.")
     says_folder = path.endswith("/") or not path
     return BucketPath(bucket, path.removesuffix("/"), says_folder)

@@ -9,7 +9,7 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 TIB = 1024 * GIB
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(i?)B?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,19})?)\s*(?:([KMGTP])(i?))?B?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -19,7 +19,9 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size; write for example 512KiB, 8MiB or 1.5GB")
     decimal = not match[3] and text.strip().upper().endswith("B") and bool(match[2])
-    return int(float(match[1]) * (1000 if decimal else 1024) ** _POWERS[match[2].upper()])
+    unit = (1000 if decimal else 1024) ** _POWERS[(match[2] or "").upper()]
+    whole, _, fraction = match[1].partition(".")
+    return int(whole) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
 
 
 def size_words(size: float) -> str:
@@ -28,7 +30,7 @@ def size_words(size: float) -> str:
         return f"{int(size)} B"
     for unit in ("KiB", "MiB", "GiB", "TiB"):
         size /= 1024
-        if size < 1024:
+        if size < 1023.95:  # what is not shown as 1024.0
             return f"{size:.1f} {unit}"
     return f"{size / 1024:.1f} PiB"
 
@@ -40,15 +42,22 @@ def duration_words(seconds: float) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what could command a terminal or break a log line: C0, DEL, C1, bidirectional marks, lone surrogates (H103)."""
+    """Escape what could command a terminal, break a log line or hide: all of Unicode's control and format characters
+    (C0, DEL, C1, bidirectional marks, invisible ones, tags), line separators and lone surrogates (H103)."""
     return _UNPRINTABLE.sub(_escape, text) if not text.isprintable() else text
 
 
+# The general categories Cc, Cf, Cs, Zl and Zp, and the noncharacters of the first plane; a test holds it against Unicode.
 _UNPRINTABLE = re.compile(
-    "[\\x00-\\x1f\\x7f-\\x9f\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff\\ufff9-\\uffff\\ud800-\\udfff]"
+    "[\\x00-\\x1f\\x7f-\\x9f\\u00ad\\u0600-\\u0605\\u061c\\u06dd\\u070f\\u0890\\u0891\\u08e2\\u180e"
+    "\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ud800-\\udfff\\ufeff\\ufff9-\\ufffb\\ufffe\\uffff"
+    "\\U000110bd\\U000110cd\\U00013430-\\U0001343f\\U0001bca0-\\U0001bca3\\U0001d173-\\U0001d17a"
+    "\\U000e0000-\\U000e007f]"
 )
 
 
 def _escape(match: re.Match[str]) -> str:
     point = ord(match[0])
-    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}"
+    if point < 0x100:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

@@ -55,13 +55,13 @@ class Buffers:
         if kept:
             self._kept_bytes -= size
             return Lease(self, size, kept.pop())
-        while self._kept_bytes and self.lent + self._kept_bytes > self.most:
-            self._drop_one()
+        self._drop_surplus()
         return Lease(self, size, bytearray(size))
 
     async def room(self, size: int) -> Lease:
         """Room for ``size`` bytes that the caller allocates itself."""
         await self.reserve(size)
+        self._drop_surplus()
         return Lease(self, size, None)
 
     async def reserve(self, size: int) -> None:
@@ -76,6 +76,7 @@ class Buffers:
                     self.take_back(size, None)
                 else:
                     self._waiting = deque(item for item in self._waiting if item[1] is not turn)
+                    self._grant()  # those behind may fit where this one did not
                 raise
         else:
             self.lent += size
@@ -86,6 +87,9 @@ class Buffers:
         if buffer is not None:
             self._kept.setdefault(size, []).append(buffer)
             self._kept_bytes += size
+        self._grant()
+
+    def _grant(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
             wanted, turn = self._waiting.popleft()
             if not turn.done():
@@ -95,7 +99,9 @@ class Buffers:
     def _fits(self, size: int) -> bool:
         return self.lent == 0 or self.lent + size <= self.most
 
-    def _drop_one(self) -> None:
-        size = next(size for size, kept in self._kept.items() if kept)
-        self._kept[size].pop()
-        self._kept_bytes -= size
+    def _drop_surplus(self) -> None:
+        """What is kept for the next borrower must not stand beside a full budget."""
+        while self._kept_bytes and self.lent + self._kept_bytes > self.most:
+            size = next(size for size, kept in self._kept.items() if kept)
+            self._kept[size].pop()
+            self._kept_bytes -= size

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _SLOW_S = 0.002  # a read from the page cache takes 10 to 50 µs; a millisecond and more is a disk
-_WARY = 256  # so many calls go to threads after a slow one, before the loop's thread tries again
+_STRIKES = 3  # slow calls among the last _WARY: a single one may be the scheduler's doing
+_WARY = 256  # so many calls go to threads then, before the loop's thread tries again
 _THREADS = 4  # enough to keep two parts being read while two are being sent, on any disk
 
 
@@ -26,7 +27,8 @@ class Disk:
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
         self._loop = asyncio.get_running_loop()
         self._wary = 0
-        self.waited_s = 0.0
+        self._strikes = 0
+        self._calls = 0
 
     async def quick(self, call: Callable[..., T], *arguments: Any) -> T:
         """Run a call that is quick unless the disk is slow."""
@@ -37,8 +39,13 @@ class Disk:
         try:
             return call(*arguments)
         finally:
+            self._calls += 1
             if time.perf_counter() - began > _SLOW_S:
-                self._wary = _WARY
+                self._strikes += 1
+                if self._strikes >= _STRIKES:
+                    self._wary, self._strikes = _WARY, 0
+            elif self._calls % _WARY == 0:
+                self._strikes = 0
 
     async def slow(self, call: Callable[..., T], *arguments: Any) -> T:
         """Run a call in a thread."""

@@ -51,20 +51,23 @@ class Downloader:
         """Download one object; again from the start where it was replaced meanwhile."""
         outcome = Outcome(action.verb.value, action.key, Status.DONE, because=action.because, started_s=time.time())
         ticket = self._writer.ticket(outcome, time.perf_counter())
+        is_large = action.size > self._limits.part_threshold
         for attempt in range(1, _TRIES + 1):
             outcome.attempts = attempt
             try:
                 if action.key.endswith("/"):
-                    await self._disk.slow(self._folder.make_folder, action.key)
+                    await self._disk.slow(self._make_folder, action.key, outcome)
                     ticket.settle(None)
-                elif action.size <= self._limits.part_threshold:
-                    await self._whole(action, ticket)
-                else:
+                elif is_large:
                     await self._in_ranges(action, ticket)
+                else:
+                    await self._whole(action, ticket)
                 return ticket.done
             except (ObjectChanged, Corrupt) as error:
-                if attempt == _TRIES or (isinstance(error, Corrupt) and action.size <= self._limits.part_threshold):
-                    ticket.settle(error)
+                if not is_large and error.attempts and await self._has_grown(action):
+                    is_large = True
+                elif attempt == _TRIES or (isinstance(error, Corrupt) and error.attempts):
+                    ticket.settle(error)  # what the wire found corrupt, it has tried again itself
                     break
             except ObjectGone as error:
                 name = printable(action.key)
@@ -89,8 +92,9 @@ class Downloader:
                 response = await self._store.get(key, limit=self._limits.part_threshold, check=self._check_whole)
             found = self._store.look_of(key, response)
             data = response.body
+            _check_length(action, found, len(data))
             if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
-                await self._check_md5(key, found, data)
+                data = await self._with_right_md5(key, found, data)
         except BaseException:
             lease.release()
             raise
@@ -111,18 +115,38 @@ class Downloader:
                     f"The bytes received do not have the checksum that the server shows ({kind.name}).", operation="Get"
                 )
 
-    async def _check_md5(self, key: str, found: Look, data: bytes | bytearray) -> None:
-        """Where no checksum is shown, an ETag that looks like an MD5 is held against the bytes.
+    def _make_folder(self, key: str, outcome: Outcome) -> None:
+        """An empty object whose key ends in a slash stands for a folder, which may be there already (H68)."""
+        try:
+            self._folder.directory(key)
+        except ObjectGone:
+            self._folder.make_folder(key)
+        else:
+            outcome.status, outcome.because = Status.KEPT, "the folder is there"
+
+    async def _has_grown(self, action: Action) -> bool:
+        """Whether an object that was listed as small is a large one by now, which is read in another way."""
+        try:
+            found = await self._store.head(action.key)
+        except SternaError:
+            return False
+        return found is not None and found.entry.size > self._limits.part_threshold
+
+    async def _with_right_md5(self, key: str, found: Look, data: bytes | bytearray) -> bytes | bytearray:
+        """Where no checksum is shown, an ETag that looks like an MD5 is held against the bytes; gives the right ones.
 
         It may be no MD5 at all (H13, H14): where the same other bytes come twice, it is the ETag that is something else.
         """
         if md5_hex(data) == found.entry.etag:
-            return
+            return data
         async with self._gate:
             again = await self._store.get(key, limit=self._limits.part_threshold, etag=found.entry.etag)
+        if md5_hex(again.body) == found.entry.etag:
+            return again.body
         if again.body != data:
             raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
         self._store.learned.etag_is_opaque = True
+        return data
 
     async def _in_ranges(self, action: Action, ticket: Ticket) -> None:
         key, outcome = action.key, ticket.outcome
@@ -180,9 +204,7 @@ class Downloader:
 
         async def work() -> None:
             for number, start, length in todo:
-                sink = RangeSink(
-                    draft, start, length, kind, self._disk, self._tally, turn, writeback=self._durable
-                )
+                sink = RangeSink(draft, start, length, kind, self._disk, self._tally, turn, writeback=self._durable)
                 async with self._gate:
                     try:
                         await sink.open(self._buffers)
@@ -223,6 +245,19 @@ class Downloader:
                 raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
             self._store.learned.etag_is_opaque = True
         return "length"
+
+
+def _check_length(action: Action, found: Look, length: int) -> None:
+    """One version of an object has one length. Where the same ETag comes with another than the listing showed, the
+    answer was cut, or changed on its way, however well it was framed (H22, H37).
+    """
+    listed = action.source
+    if listed is not None and length != listed.size and found.entry.etag == listed.etag:
+        raise Corrupt(
+            f"{printable(action.key)}: {length} bytes came, and the object has {listed.size}.",
+            operation="Get",
+            key=action.key,
+        )
 
 
 def _mtime(found: Look) -> int | None:

@@ -44,7 +44,8 @@ def parts(size: int, each: int) -> Iterator[tuple[int, int, int]]:
 def stream_part_size(sent: int) -> int:
     """The size of the next part of a stream of unknown length, after ``sent`` bytes.
 
-    It grows with what has been sent, so that 10,000 parts always reach 50 TB: 8 MiB at first, then a six-hundredth of
-    what is sent, rounded up to 8 MiB (600 parts a factor of e).
+    It grows with what has been sent: 8 MiB at first, then a six-hundredth of what is sent, rounded up to 8 MiB (600
+    parts a factor of e). So 10,000 parts reach 34 TB. To reach 50 TB a stream would have to grow six times as fast,
+    and each part is held in memory: at 50 GB half a gigabyte each. Whoever streams more gives ``--part-size``.
     """
     return min(LARGEST_PART, max(8 * MIB, -(-sent // 600 // (8 * MIB)) * 8 * MIB))

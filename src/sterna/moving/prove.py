@@ -13,6 +13,7 @@ from sterna.stores.s3 import Look, S3Store
 from sterna.wire.checksum import sum_of
 
 _READ_BACK = 64 * MIB  # so much is read again where nothing else tells whether it is what was sent
+_LOOKS = 5  # at an object that is not to be seen as it was sent: some servers show what they took a moment later
 _FEW = 2  # up to so many uploads HEADs are fewer requests than a listing and the HEADs that may follow it
 
 
@@ -63,35 +64,41 @@ class Prover:
 
     async def _by_look(self, outcome: Outcome) -> None:
         name = printable(outcome.key)
+        pause_s = self._store.client.retries.first_pause_s
         try:
-            await self._judge(outcome, name, await self._store.head(outcome.key))
+            for look in range(1, _LOOKS + 1):
+                doubt = await self._doubt(outcome, name, await self._store.head(outcome.key))
+                if doubt is None:
+                    outcome.proof = f"{outcome.proof}, seen" if outcome.proof else "seen"
+                    return
+                if look < _LOOKS:
+                    await asyncio.sleep(pause_s * 2 ** (look - 1))
         except SternaError as error:
-            outcome.fail(NotProven(f"{name} was sent, but looking at it failed: {error.sentence}",
-                                   code=error.code, words=error.words, request_id=error.request_id))  # fmt: skip
+            doubt = NotProven(f"{name} was sent, but looking at it failed: {error.sentence}",
+                              code=error.code, words=error.words, request_id=error.request_id)  # fmt: skip
+        assert doubt is not None
+        outcome.fail(doubt)
 
-    async def _judge(self, outcome: Outcome, name: str, found: Look | None) -> None:
+    async def _doubt(self, outcome: Outcome, name: str, found: Look | None) -> SternaError | None:
+        """Why what a look shows is not what was sent; None where it is."""
         if found is None:
-            outcome.fail(
-                NotProven(f"{name}: the server took it and does not have it.", operation="Head", code="NotStored")
+            return NotProven(f"{name}: the server took it and does not have it.", operation="Head", code="NotStored")
+        if found.entry.size != outcome.size:
+            return NotProven(
+                f"{name}: {outcome.size} bytes were sent, the server has {found.entry.size}.", code="ShortStore"
             )
-        elif found.entry.size != outcome.size:
-            outcome.fail(
-                NotProven(
-                    f"{name}: {outcome.size} bytes were sent, the server has {found.entry.size}.", code="ShortStore"
-                )
-            )
-        elif await self._is_ours(found, outcome):
-            outcome.proof = f"{outcome.proof}, seen" if outcome.proof else "seen"
-        else:
-            outcome.fail(
-                ObjectChanged(f"{name} was replaced by somebody else while this run went on.", code="Replaced")
-            )
+        if await self._is_ours(found, outcome):
+            return None
+        return ObjectChanged(
+            f"{name}: another object stands there than was sent; the server did not store it, or somebody replaced it.",
+            code="Replaced",
+        )
 
     async def _is_ours(self, found: Look, outcome: Outcome) -> bool:
         """Whether what a look shows is what was sent. An ETag alone decides nothing against it: some servers show one in
         the answer to a write and another afterwards (H14). Then our token, a checksum, or the bytes themselves decide.
         """
-        if not outcome.etag or not found.entry.etag or found.entry.etag == outcome.etag:
+        if outcome.etag and found.entry.etag == outcome.etag:
             return True
         if outcome.token and found.metadata.get("sterna-token") == outcome.token:
             return True
@@ -106,7 +113,8 @@ class Prover:
 
 
 def _agrees(entry: Entry, outcome: Outcome) -> bool:
-    return entry.size == outcome.size and (not outcome.etag or not entry.etag or entry.etag == outcome.etag)
+    """An older object of the same size is no proof: only the ETag tells it from what was sent (H07)."""
+    return entry.size == outcome.size and bool(outcome.etag) and entry.etag == outcome.etag
 
 
 def just_before(key: str) -> str:

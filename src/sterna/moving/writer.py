@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sterna.model.entry import Entry
-from sterna.model.errors import SternaError
+from sterna.model.errors import DiskFull, SternaError
 from sterna.model.outcomes import Outcome
+from sterna.model.stop import Stop
 from sterna.moving.buffers import Lease
 from sterna.stores.draft import Draft, write_small
 from sterna.stores.folder import Folder
@@ -50,11 +51,12 @@ class Ticket:
 
 class Writer:
     """Writes and publishes what was downloaded. ``is_quiet`` tells that nothing more is on its way: then a flush need
-    not wait for company.
+    not wait for company. A full disk stops the run: what would come next would fail as well (H49).
     """
 
-    def __init__(self, folder: Folder, *, durable: bool, is_quiet: Callable[[], bool]) -> None:
+    def __init__(self, folder: Folder, *, durable: bool, is_quiet: Callable[[], bool], stop: Stop) -> None:
         self._folder = folder
+        self._stop = stop
         self._durable = durable
         self._is_quiet = is_quiet
         self._loop = asyncio.get_running_loop()
@@ -99,7 +101,7 @@ class Writer:
                 for job, error in zip(batch, errors, strict=True):
                     job.lease.release()
                     if error is not None or not self._durable:
-                        job.ticket.settle(error)
+                        self._settle(job.ticket, error)
         finally:
             self._writing = None
         if self._durable:
@@ -109,9 +111,7 @@ class Writer:
         errors: list[SternaError | None] = []
         for job in batch:
             try:
-                draft = write_small(
-                    self._folder, job.key, job.data, job.mtime_ns, replaces=job.expect is not None
-                )
+                draft = write_small(self._folder, job.key, job.data, job.mtime_ns, replaces=job.expect is not None)
                 if self._durable:
                     self._committer.stage(draft, job.expect, job.ticket)
                 else:
@@ -129,12 +129,17 @@ class Writer:
         try:
             while not self._committer.is_idle:
                 since = self._loop.time()
-                while self._durable and self._loop.time() - since < _FLUSH_EVERY_S and not self._quiet():
-                    await asyncio.sleep(_POLL_S)  # noqa: ASYNC110 - quiet is a state of others, not an event
+                while self._durable and self._loop.time() - since < _FLUSH_EVERY_S and not self._quiet():  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL_S)
                 for ticket, error in await self._loop.run_in_executor(self._flush_thread, self._committer.cycle):
-                    ticket.settle(error)
+                    self._settle(ticket, error)
         finally:
             self._flushing = None
+
+    def _settle(self, ticket: Ticket, error: SternaError | None) -> None:
+        ticket.settle(error)
+        if isinstance(error, DiskFull):
+            self._stop.request(error.sentence, 1)
 
     def _quiet(self) -> bool:
         return not self._pending and self._writing is None and self._is_quiet()

@@ -26,15 +26,14 @@ class Collisions:
         reason = self._holds(key)
         if reason is not None:
             return reason
-        if key.endswith("/"):
-            if entry.size:
-                return f"{printable(key)} ends in a slash and has {entry.size} bytes; a folder cannot hold them."
-            return None
+        if key.endswith("/") and entry.size:
+            return f"{printable(key)} ends in a slash and has {entry.size} bytes; a folder cannot hold them."
         earlier = self._earlier
         while earlier and not key.startswith(earlier[-1]):
             earlier.pop()
         for other in earlier:
             if key[len(other)] == "/":
                 return f"{printable(key)} needs a folder where {printable(other)} is a file; rename one of the two."
-        earlier.append(key)
+        if not key.endswith("/"):
+            earlier.append(key)
         return None

@@ -10,18 +10,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sterna.model.entry import Entry
-from sterna.model.errors import Corrupt, ObjectGone, Refused, SternaError, Unsupported, WrongSetting
+from sterna.model.errors import Corrupt, ObjectGone, Refused, RetryLater, SternaError, Unsupported, WrongSetting
 from sterna.model.location import BucketPath
 from sterna.model.units import printable
 from sterna.stores.store import Capabilities, StorePage
 from sterna.wire.checksum import NAMES, Algorithm, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
-from sterna.wire.connection import Response, Sink
+from sterna.wire.connection import FilePart, Response, Sink
 from sterna.wire.encoding import encode_query, encode_value
-from sterna.wire.xml import Page, as_text, check_page, next_token, parse_document, parse_page
+from sterna.wire.xml import Page, as_text, check_page, error_of, next_token, parse_document, parse_page
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
@@ -51,13 +54,15 @@ class Learned:
     """What this endpoint was seen to do: found out by the first upload, kept for the run.
 
     ``checksum`` is empty until known, then CRC64NVME, CRC32C or MD5 (Content-MD5 only). ``composite`` says that it
-    knows no full-object sum of a multipart object. ``etag_is_opaque``: a plain object's ETag was seen not to be MD5.
+    knows no full-object sum of a multipart object. ``etag_is_opaque``: a plain object's ETag was seen not to be MD5;
+    ``etag_is_md5``: it was seen to be.
     """
 
     checksum: str = ""
     tried: int = 0
     composite: bool = False
     etag_is_opaque: bool = False
+    etag_is_md5: bool = False
 
     CANDIDATES = ("CRC64NVME", "CRC32C", "MD5")
 
@@ -120,6 +125,7 @@ class S3Store:
         self.bucket = location.bucket
         self.prefix = location.prefix
         self.learned = Learned()
+        self._discovering = asyncio.Lock()
         self.own_headers = own_headers or {}
 
     def __repr__(self) -> str:
@@ -310,23 +316,79 @@ class S3Store:
         The proof is the name of the algorithm whose sum the server showed, or ``Content-MD5`` where it was only made to
         check one. The checksum is ``NAME:value``, base64 as S3 shows it.
         """
+        if not self.learned.checksum:
+            async with self._discovering:  # one upload finds out what the endpoint knows; the others wait for it
+                if not self.learned.checksum:
+                    return await self._put(key, data, headers)
+        return await self._put(key, data, headers)
+
+    async def _put(self, key: str, data: Body, headers: dict[str, str]) -> tuple[Response, str, str]:
         name, sums, expected = self._sums(data)
+        stored = ""  # the ETag of what was stored last
+
+        def is_right(response: Response) -> None:
+            nonlocal stored
+            stored = response.text(b"etag").strip('"')
+            if not stored:  # S3 gives one: whoever answered was not the server (H12)
+                raise Corrupt(f"{printable(key)}: the answer to Put has no ETag.", operation="Put", key=key)
+            self._check_sum(name, expected, key, response)
+            if self._is_other_md5(response, sums) and self.learned.etag_is_md5:
+                raise _other_bytes(key, "its MD5")
+
         while True:
             request = Request("Put", "PUT", self.bucket, self.key_of(key), headers={**headers, **sums, **self.own_headers},
-                              body=data, check=partial(self._check_sum, name, expected, key))  # fmt: skip
+                              body=data, check=is_right, final=("InvalidDigest",))  # fmt: skip
             try:
                 response = await self.client.send(request)
             except SternaError as error:
-                if not _refuses_checksum(error) or not self.learned.refused(name):
-                    raise
-                name, sums, expected = self._sums(data)
-                continue
+                if _refuses_checksum(error) and self.learned.refused(name):
+                    name, sums, expected = self._sums(data)
+                    continue
+                if isinstance(error, Corrupt) and stored:
+                    await self._take_back(key, stored)
+                raise
+            if self._is_other_md5(response, sums) and not self.learned.etag_is_opaque:
+                # Either this server's ETags are no MD5, or it stored other bytes: only they can tell.
+                if not await self._holds(key, data):
+                    self.learned.etag_is_md5 = True
+                    continue
+                self.learned.etag_is_opaque = True
             return response, self._proof(name, response), f"{name}:{expected or sums['content-md5']}"
+
+    def _is_other_md5(self, response: Response, sums: dict[str, str]) -> bool:
+        """Whether the ETag looks like the MD5 of other bytes, and nothing better than an ETag was shown."""
+        sent, etag = sums.get("content-md5"), response.text(b"etag").strip('"')
+        if sent is None or any(name.startswith(b"x-amz-checksum-") for name in response.headers):
+            return False
+        # What is encrypted by KMS or with a customer's key has an ETag that is no MD5 (H14).
+        if not _looks_like_md5(etag) or self.own_headers or b"x-amz-server-side-encryption" in response.headers:
+            return False
+        same = base64.b64decode(sent).hex() == etag.lower()
+        self.learned.etag_is_md5 |= same
+        return not same
+
+    async def _holds(self, key: str, data: Body) -> bool:
+        """Read back what was just put, and compare it byte by byte."""
+        response = await self.get(key, limit=len(data) + 4096)
+        return bytes(response.body) == data
+
+    async def _take_back(self, key: str, etag: str) -> None:
+        """Remove what was stored and is known to be wrong: it has the size and the time of the file, and the next run
+        would take it for unchanged. Only while it is still what that answer was about."""
+        try:
+            found = await self._head_in_gate(key)
+            if found is not None and found.entry.etag == etag:
+                headers = {"if-match": f'"{etag}"'}
+                request = Request("Delete", "DELETE", self.bucket, self.key_of(key), headers=headers, good=(204, 200))
+                await self.client.send(request)
+        except SternaError:
+            return  # the failure that led here is what the user must hear
 
     def _sums(self, data: Body) -> tuple[str, dict[str, str], str]:
         """The checksum headers for some bytes: algorithm, headers, and the value that the server should show."""
         learned = self.learned
         name = learned.candidate
+        assert not isinstance(data, FilePart)
         if name == "MD5":
             return name, {"content-md5": content_md5(data)}, ""
         kind = algorithm(name)
@@ -340,9 +402,7 @@ class S3Store:
         if expected:
             shown = response.headers.get(algorithm(name).header_bytes)
             if shown is not None and shown.decode("latin-1") != expected:
-                raise Corrupt(
-                    f"{printable(key)}: the server stored other bytes than were sent ({name} differs).", key=key
-                )
+                raise _other_bytes(key, name)
 
     def _proof(self, name: str, response: Response) -> str:
         """What the answer proves, and what it says of the server."""
@@ -420,25 +480,48 @@ class S3Store:
             sums = {} if name == "MD5" else {"x-amz-checksum-algorithm": name}
             if sums and not self.learned.composite:
                 sums["x-amz-checksum-type"] = "FULL_OBJECT"
-            request = Request("CreateUpload", "POST", self.bucket, self.key_of(key), query="uploads=",
+            upload_id = ""
+
+            def has_id(response: Response) -> None:
+                nonlocal upload_id
+                # rclone's server leaves the last word of the name out.
+                element = said_by(
+                    response, "InitiateMultipartUploadResult", "CreateUpload", key, "InitiateMultipartUpload"
+                )
+                upload_id = element.findtext("UploadId") or ""
+                if not upload_id:
+                    raise Corrupt("The server began an upload and gave it no id.", operation="CreateUpload", key=key)
+
+            request = Request("CreateUpload", "POST", self.bucket, self.key_of(key), query="uploads=", check=has_id,
                               headers={**headers, "x-amz-meta-sterna-token": token, **sums, **self.own_headers})  # fmt: skip
             try:
-                response = await self.client.send(request)
+                await self.client.send(request)
             except SternaError as error:
                 if not _refuses_checksum(error) or not self.learned.refused(name):
                     raise
                 continue
-            # rclone's server leaves the last word of the name out.
-            element = parse_document(
-                response.body, "InitiateMultipartUploadResult", "CreateUpload", "InitiateMultipartUpload"
-            )
-            upload_id = element.findtext("UploadId")
-            if not upload_id:
-                raise Corrupt("The server began an upload and gave it no id.", operation="CreateUpload", key=key)
             return Upload(key, upload_id, token, name)
 
-    async def put_part(self, upload: Upload, number: int, data: Body, crc: int | None) -> Part:
-        """Send one part; ``crc`` is its sum by the upload's algorithm. Raises Corrupt where the server shows another."""
+    async def put_part(
+        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None = None
+    ) -> Part:
+        """Send one part; ``crc`` is its sum by the upload's algorithm. Raises Corrupt where the server shows another.
+
+        ``restart`` is called before each further attempt, and may raise where there is no use in one.
+        """
+        if not self.learned.checksum:
+            async with self._discovering:
+                if not self.learned.checksum:
+                    return await self._put_part(upload, number, data, crc, restart)
+        return await self._put_part(upload, number, data, crc, restart)
+
+    def takes_files(self, upload: Upload) -> bool:
+        """Whether a part may be a FilePart: the server checks its sum, so that a file that changes meanwhile is found."""
+        return self.client.sends_files and upload.checksum != "MD5" and self.learned.checksum == upload.checksum
+
+    async def _put_part(
+        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None
+    ) -> Part:
         headers: dict[str, str] = dict(self.own_headers)
         expected = ""
         if upload.checksum != "MD5":
@@ -447,10 +530,12 @@ class S3Store:
             expected = kind.encode(crc)
             headers[kind.header] = expected
             headers["x-amz-sdk-checksum-algorithm"] = upload.checksum
-        if not self.learned.checksum or upload.checksum == "MD5" or self.learned.checksum == "MD5":
+        if self.learned.checksum != upload.checksum or upload.checksum == "MD5":
+            assert not isinstance(data, FilePart)
             headers["content-md5"] = await asyncio.to_thread(content_md5, data)
         request = Request("UploadPart", "PUT", self.bucket, self.key_of(upload.key), headers=headers, body=data,
                           query=f"partNumber={number}&uploadId={encode_value(upload.id)}",
+                          restart=restart,
                           check=partial(self._check_sum, upload.checksum, expected, upload.key))  # fmt: skip
         response = await self.client.send(request)
         self._proof(upload.checksum, response)
@@ -480,8 +565,8 @@ class S3Store:
     async def complete_upload(self, upload: Upload, size: int) -> tuple[str, str]:
         """Join the parts; gives the ETag and the proof. Only a whole, well-formed result counts (H01, H02).
 
-        Where an answer was lost and the repetition finds no such upload, the object is looked at: it is ours when it
-        has our token, size and sum (H06, H07).
+        Where the answer was lost, was none, or says that there is no such upload (any more), the object is looked at:
+        it is ours when it has our token, size and sum (H06, H07).
         """
         if sum(part.size for part in upload.parts.values()) != size:
             raise SternaError(
@@ -500,42 +585,12 @@ class S3Store:
             for _, part in sorted(upload.parts.items())
         )
         body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'.encode()
-        attempts = 0
-        while True:
-            headers = {"content-type": "application/xml"}
-            if kind and shown_sums and not self.learned.composite:
-                headers |= {kind.header: whole, "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": str(size)}
-            attempts += 1
-            request = Request("Complete", "POST", self.bucket, self.key_of(upload.key), headers=headers, body=body,
-                              query=f"uploadId={encode_value(upload.id)}")  # fmt: skip
-            try:
-                response = await self.client.send(request)
-                element = parse_document(response.body, "CompleteMultipartUploadResult", "Complete")
-            except ObjectGone as error:
-                return await self._reconciled(upload, size, whole, composite, error)
-            except Corrupt as error:
-                if error.code == "BadDigest" and "x-amz-checksum-type" in headers:
-                    # Every part was checked; this server only knows the sum of sums. Say so no more, and compare that.
-                    self.learned.composite = True
-                    continue
-                found = await self._is_ours(upload, size, whole, composite)
-                if found is not None:
-                    return found
-                if attempts >= 3:
-                    raise
-                await asyncio.sleep(0)
-                continue
-            except SternaError as error:
-                if (
-                    error.code in ("InvalidRequest", "InvalidArgument", "NotImplemented")
-                    and "x-amz-checksum-type" in headers
-                ):
-                    self.learned.composite = True
-                    continue
-                raise
+        etag = shown = ""
+
+        def is_joined(response: Response) -> None:
+            nonlocal etag, shown
+            element = said_by(response, "CompleteMultipartUploadResult", "Complete", upload.key)
             etag = (element.findtext("ETag") or "").strip('"')
-            if not etag:
-                raise Corrupt("The server joined the parts and shows no ETag.", operation="Complete", key=upload.key)
             shown = element.findtext(tag) or response.text(kind.header.encode() if kind else b"-")
             if shown and shown not in (whole, composite) and shown != composite.partition("-")[0]:
                 raise Corrupt(
@@ -543,15 +598,38 @@ class S3Store:
                     operation="Complete",
                     key=upload.key,
                 )
-            return etag, upload.checksum if shown else "part sums" if shown_sums else "Content-MD5"
 
-    async def _reconciled(
-        self, upload: Upload, size: int, whole: str, composite: str, error: ObjectGone
-    ) -> tuple[str, str]:
-        found = await self._is_ours(upload, size, whole, composite) if error.code == "NoSuchUpload" else None
-        if found is None:
-            raise error
-        return found
+        while True:
+            headers = {"content-type": "application/xml"}
+            if kind and shown_sums and not self.learned.composite:
+                headers |= {kind.header: whole, "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": str(size)}
+            says_whole = "x-amz-checksum-type" in headers
+            # Sent again by the retry table: S3 answers a repeated Complete as it did the first, others NoSuchUpload.
+            request = Request("Complete", "POST", self.bucket, self.key_of(upload.key), headers=headers, body=body,
+                              query=f"uploadId={encode_value(upload.id)}", check=is_joined,
+                              final=("BadDigest",) if says_whole else ())  # fmt: skip
+            try:
+                await self.client.send(request)
+            except SternaError as error:
+                refused = ("BadDigest", "InvalidRequest", "InvalidArgument", "NotImplemented")
+                if says_whole and error.code in refused:
+                    # Every part was checked; this server only knows the sum of sums. Say so no more, and compare that.
+                    self.learned.composite = True
+                    continue
+                if not isinstance(error, RetryLater) and error.code != "NoSuchUpload":
+                    raise
+                found = await self._is_ours(upload, size, whole, composite)
+                if found is None:
+                    raise
+                return found
+            if not etag:  # Ceph 16 answers so; whether it holds what was sent is for a look to say
+                found = await self._is_ours(upload, size, whole, composite)
+                if found is None:
+                    raise Corrupt(
+                        "The server joined the parts and shows no ETag.", operation="Complete", key=upload.key
+                    )
+                return found
+            return etag, upload.checksum if shown else "part sums" if shown_sums else "Content-MD5"
 
     async def _is_ours(self, upload: Upload, size: int, whole: str, composite: str) -> tuple[str, str] | None:
         """The object's ETag and proof, if it is the one that this upload made."""
@@ -601,6 +679,25 @@ class S3Store:
                 f"<LocationConstraint>{as_text(region)}</LocationConstraint></CreateBucketConfiguration>"
             ).encode()
         await self.client.call(Request("CreateBucket", "PUT", self.bucket, body=body or None))
+
+
+def said_by(response: Response, root: str, operation: str, key: str, other: str = "") -> ET.Element:
+    """The document of an answer that counts only with this root. An <Error> under a status of 200 is raised with the
+    server's words: S3 sends the status before it knows the end of a long operation (H01). Never to be taken for more
+    than a failed attempt, whatever its code.
+    """
+    try:
+        return parse_document(response.body, root, operation, other)
+    except Corrupt:
+        code, words, request_id = error_of(response.body)
+        if not code:
+            raise
+        raise Corrupt(
+            f"{operation} of {printable(key)} was answered with status {response.status} and an error in it: "
+            f"{printable(f'{code}: {words}')[:500]}.",
+            operation=operation, key=key, status=response.status, code=code, words=printable(words)[:500],
+            request_id=printable(request_id)[:200],
+        ) from None  # fmt: skip
 
 
 class OneObject(S3Store):
@@ -689,6 +786,14 @@ def _refuses_checksum(error: SternaError) -> bool:
         "400",
         "InvalidDigest",
     )
+
+
+def _looks_like_md5(etag: str) -> bool:
+    return len(etag) == 32 and all(digit in "0123456789abcdefABCDEF" for digit in etag)
+
+
+def _other_bytes(key: str, sum_name: str) -> Corrupt:
+    return Corrupt(f"{printable(key)}: the server stored other bytes than were sent ({sum_name} differs).", key=key)
 
 
 def kind_of(name: str) -> Algorithm:

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from sterna.model.errors import CredentialsExpired, SlowDown, SternaError
 from sterna.model.events import Emit, Notice, Tally, ignore
-from sterna.wire.connection import Response, Sink
+from sterna.wire.connection import FilePart, Response, Sink
 from sterna.wire.credentials import Credentials, CredentialSource
 from sterna.wire.endpoints import (
     DEFAULT_REGION,
@@ -26,11 +26,11 @@ from sterna.wire.endpoints import (
 from sterna.wire.pace import Gate
 from sterna.wire.pool import Pool
 from sterna.wire.proxies import proxy_for
-from sterna.wire.retry import Budget, judge
+from sterna.wire.retry import Budget, Retries, judge
 from sterna.wire.side import Side
 from sterna.wire.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, sha256_hex
 
-Body = bytes | bytearray | memoryview
+Body = bytes | bytearray | memoryview | FilePart
 _HASH_INLINE = 256 * 1024  # bytes that SHA-256 does in 0.13 ms; above it, a thread hashes while the loop goes on
 _RENEW_AHEAD_S = 300.0  # as long as the credential sources themselves renew ahead
 _USER_AGENT = "sterna"
@@ -42,12 +42,14 @@ class Request:
     ``query`` is canonical. ``good`` are the statuses that are no error. ``sink`` takes the body of 200 and 206;
     ``restart`` is called before each further attempt, to make the sink empty again. ``check`` looks at an answer with a
     good status and raises SternaError where it is not what it must be: such an answer is one more failed attempt.
+    Errors whose code is in ``final`` are the caller's to deal with, and never repeated.
     """
 
     __slots__ = (
         "body",
         "bucket",
         "check",
+        "final",
         "good",
         "headers",
         "key",
@@ -74,6 +76,7 @@ class Request:
         restart: Callable[[], None] | None = None,
         limit: int = 16 * 1024 * 1024,
         check: Callable[[Response], None] | None = None,
+        final: tuple[str, ...] = (),
     ) -> None:
         self.operation = operation
         self.method = method
@@ -87,6 +90,7 @@ class Request:
         self.restart = restart
         self.limit = limit
         self.check = check
+        self.final = final
 
 
 class Client:
@@ -136,9 +140,24 @@ class Client:
         return self._region
 
     @property
+    def sends_files(self) -> bool:
+        """Whether a body may be a FilePart: nothing encrypts it on the way. Known after the first request."""
+        return bool(self._pools) and self._pools[0].sends_files
+
+    @property
+    def hashes_payloads(self) -> bool:
+        """Whether a FilePart needs its SHA-256: requests are signed, and neither TLS nor loopback protects the body."""
+        return self._signer is not None and not self._pools[0].is_trusted
+
+    @property
     def skew_s(self) -> float:
         """How far the server's clock is ahead of ours, as far as a refusal has shown it."""
         return self._skew_s
+
+    @property
+    def retries(self) -> Retries:
+        """How long this side goes on, also for those who look again and again."""
+        return self._side.retries
 
     async def aclose(self) -> None:
         """End the connections."""
@@ -179,12 +198,18 @@ class Client:
                     self._budget.succeeded()
                     return response
                 error = judge(response, request.operation, request.bucket, request.key)
+                # The answer to HEAD has no body, so it does not say why: its Date tells a wrong clock.
+                untold = request.method == "HEAD" and error.code == str(response.status)
                 if response.status in (301, 307, 308, 400, 403) and await self._follow_region(response, region):
                     continue
-                if error.code == "RequestTimeTooSkewed" and not skewed:
+                late = error.code == "RequestTimeTooSkewed" or (untold and response.status == 403)
+                if late and not skewed:
                     skewed = self._correct_clock(response)
                     if skewed:
                         continue
+                if untold and response.status == 400 and not refreshed and await self._has_fresher(credentials):
+                    refreshed += 1  # S3 answers 400 for an expired token; a session's keys are asked for anew, once
+                    continue
             except SternaError as lost:
                 error = lost
                 error.operation = error.operation or request.operation
@@ -197,6 +222,8 @@ class Client:
                 continue
             if isinstance(error, SlowDown):
                 self.gate.slow_down()
+            if error.code in request.final:
+                raise error
             pause = self._budget.pause_s(error, attempt)
             if pause is None or (not self._pools[0].has_answered and attempt >= 4):
                 raise error
@@ -237,6 +264,8 @@ class Client:
                 payload_hash = EMPTY_SHA256
             elif pool.is_trusted:
                 payload_hash = UNSIGNED_PAYLOAD
+            elif isinstance(body, FilePart):
+                payload_hash = body.sha256
             elif len(body) <= _HASH_INLINE:
                 payload_hash = sha256_hex(body)
             else:
@@ -288,6 +317,16 @@ class Client:
             self._credentials = await asyncio.to_thread(self._source.refreshed, old)
             self._settle()
             self.emit(Notice("The credentials had expired and were refreshed.", code="credentials"))
+
+    async def _has_fresher(self, old: Credentials | None) -> bool:
+        """Whether keys of a session could be replaced; those without a token do not expire."""
+        if old is None or not old.token:
+            return False
+        try:
+            await self._refresh(old)
+        except SternaError:
+            return False  # then it was not that, or nothing can be done: the answer stands
+        return True
 
     async def _renew(self) -> None:
         """Take fresh keys before the present ones expire; where there are none yet, these still serve."""

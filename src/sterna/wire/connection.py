@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol, cast
 
-from sterna.model.errors import ConnectionLost, Corrupt, SternaError
+from sterna.model.errors import ConnectionLost, Corrupt, ObjectChanged, SternaError
 from sterna.wire.parser import HEAD_LIMIT, Head
 
 _HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
@@ -30,6 +31,25 @@ class Sink(Protocol):
 
     def on_room(self, resume: Callable[[], None]) -> None:
         """Call ``resume`` when there is room again after ``is_full``."""
+
+
+class FilePart:
+    """A body that is still in its file: ``length`` bytes from ``offset`` of an open descriptor.
+
+    The kernel sends it from its page cache, without a copy through this process. What is sent is what the file holds at
+    that moment: only for bodies whose checksum the server checks. ``sha256`` is the payload hash, where one is signed.
+    """
+
+    __slots__ = ("fd", "length", "offset", "sha256")
+
+    def __init__(self, fd: int, offset: int, length: int, sha256: str = "") -> None:
+        self.fd = fd
+        self.offset = offset
+        self.length = length
+        self.sha256 = sha256
+
+    def __len__(self) -> int:
+        return self.length
 
 
 class Response:
@@ -73,6 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         self._limit = _BODY_LIMIT
         self._until_close = False
         self._sending = False
+        self._writable_fd = -1  # a second descriptor of the socket, for sendfile: the loop does not lend its own
         self.reusable = True
         self.answers = 0
         self.progress_s = loop.time()
@@ -90,8 +111,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.reusable = False
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._let_go()
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
@@ -157,7 +177,7 @@ class Connection(asyncio.BufferedProtocol):
     async def exchange(
         self,
         head: bytes,
-        body: bytes | bytearray | memoryview | None = None,
+        body: bytes | bytearray | memoryview | FilePart | None = None,
         *,
         bodyless: bool = False,
         sink: Sink | None = None,
@@ -182,6 +202,8 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if body is None:
                 transport.write(head)
+            elif isinstance(body, FilePart):
+                await self._send_file(transport, head, body, waiter)
             elif len(body) <= SLICE:
                 transport.writelines((head, body))
             else:
@@ -212,6 +234,61 @@ class Connection(asyncio.BufferedProtocol):
                 return
         self._sending = False
 
+    async def _send_file(
+        self, transport: asyncio.Transport, head: bytes, body: FilePart, waiter: asyncio.Future[Response]
+    ) -> None:
+        self._sending = True
+        transport.write(head)
+        while transport.get_write_buffer_size() and not waiter.done():  # noqa: ASYNC110 - the transport tells no event
+            await asyncio.sleep(0)  # the loop sends what is buffered at the end of each turn
+        if self._writable_fd < 0:
+            self._writable_fd = os.dup(transport.get_extra_info("socket").fileno())
+        sent = 0
+        while sent < body.length:
+            if waiter.done():  # answered, or lost, before all was sent
+                self.reusable = False
+                return
+            if self._writable_fd < 0:
+                raise ConnectionLost("The connection was lost while sending.")
+            try:
+                count = os.sendfile(self._writable_fd, body.fd, body.offset + sent, min(body.length - sent, SLICE))
+            except BlockingIOError:
+                await self._writable()
+                continue
+            except OSError as error:
+                raise ConnectionLost(f"The connection was lost while sending: {error.strerror}.") from None
+            if not count:
+                raise ObjectChanged("The file became shorter while it was sent.")
+            sent += count
+            self.moved += count
+            self.progress_s = self._loop.time()
+            await asyncio.sleep(0)  # others have their turn, and an early answer is seen
+        self._sending = False
+
+    async def _writable(self) -> None:
+        """Wait until the socket takes more, or the exchange has ended."""
+        self._drained = self._loop.create_future()
+        fd = self._writable_fd
+        self._loop.add_writer(fd, self._wake)
+        try:
+            await self._drained
+        finally:
+            if fd == self._writable_fd:
+                self._loop.remove_writer(fd)
+            self._drained = None
+
+    def _wake(self) -> None:
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _let_go(self) -> None:
+        """Wake whoever waits to send, and close the second descriptor."""
+        self._wake()
+        if self._writable_fd >= 0:
+            fd, self._writable_fd = self._writable_fd, -1
+            self._loop.remove_writer(fd)
+            os.close(fd)
+
     def _resume_for(self, sink: Sink) -> None:
         """The sink has room again; its exchange may have ended meanwhile, and another one be under way."""
         if sink is self._sink and self._transport is not None and not self._transport.is_closing():
@@ -221,6 +298,7 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """End the connection at once; an exchange under way fails."""
         self.reusable = False
+        self._let_go()
         if self._transport is not None:
             self._transport.abort()
 

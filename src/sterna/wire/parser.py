@@ -13,15 +13,17 @@ class Head:
     """The head of one answer, fed once with all its bytes up to the empty line.
 
     ``headers`` maps lower-case names to values; of a repeated name the last value stands. ``length`` is the
-    Content-Length, or None; ``chunked`` bodies are decoded by feeding ``feed_chunked`` until ``ended``.
+    Content-Length, or None; ``chunked`` bodies are decoded by feeding ``feed_chunked`` until ``ended``. Trailers are
+    no headers: nobody announced them when the head was judged.
     """
 
-    __slots__ = ("_parser", "chunked", "collected", "ended", "headers", "keep_alive", "length", "status")
+    __slots__ = ("_complete", "_parser", "chunked", "collected", "ended", "headers", "keep_alive", "length", "status")
 
     def __init__(self, data: bytes) -> None:
         self.headers: dict[bytes, bytes] = {}
         self.collected: list[bytes] = []
         self.ended = False
+        self._complete = False
         self.keep_alive = False
         parser = self._parser = httptools.HttpResponseParser(self)
         try:
@@ -35,11 +37,18 @@ class Head:
 
     def on_headers_complete(self) -> None:
         """Called by the parser at the empty line; after a message without a body it would have forgotten."""
+        self._complete = True
         self.keep_alive = self._parser.should_keep_alive()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser for each header."""
-        self.headers[name.lower()] = value
+        """Called by the parser for each header, and for each trailer."""
+        if not self._complete:
+            self.headers[name.lower()] = value
+
+    def on_message_begin(self) -> None:
+        """Called by the parser at the first byte of a message: of a second one, where more follows the last chunk."""
+        if self.ended:
+            raise ValueError("more follows its end")
 
     def on_body(self, data: bytes) -> None:
         """Called by the parser for each piece of a chunked body."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -48,6 +49,7 @@ class Pool:
         self._turn = 0
         self._watch: asyncio.Task[None] | None = None
         self.is_trusted = endpoint.is_tls or endpoint.is_loopback  # nobody on the way can change a body unseen
+        self.sends_files = not endpoint.is_tls and hasattr(os, "sendfile")
         self.has_answered = False
         self.opened = 0
         # What a plain HTTP proxy wants before the path and among the headers; nothing through a tunnel.
@@ -71,8 +73,9 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Give a connection back after an exchange, whatever came of it."""
         self._busy.discard(connection)
+        if connection.answers:
+            self.has_answered = True  # also by a server that closes after each answer
         if connection.reusable:
-            self.has_answered = True
             self._idle.append((connection, self._loop.time()))
 
     async def open(self) -> Connection:

@@ -1,0 +1,504 @@
+"""Whatever goes wrong while an object comes down, the file is the whole object, or as it was before, and is told of."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+import sterna
+from sterna.jobs.settings import Settings
+from sterna.model.events import Event, ObjectsEnded, Summary
+from sterna.model.outcomes import Outcome
+from sterna.moving.settings import DownloadOptions, Limits
+from sterna.wire.endpoints import Addressing
+from sterna.wire.pool import Timeouts
+from sterna.wire.retry import Retries
+from sterna.wire.side import Side
+from tests.e2e.trees import MIB, leftovers, plant, tree
+from tests.faults.front import (
+    ACCESS_DENIED,
+    INTERNAL_ERROR,
+    SLOW_DOWN,
+    By,
+    CutBody,
+    Drip,
+    FlipBit,
+    Front,
+    Gzip,
+    Html,
+    IgnoreConditions,
+    IgnoreRange,
+    Kind,
+    OtherRange,
+    Refuse,
+    ResetBeforeRequest,
+    SetHeader,
+    StallAtBodyByte,
+    StallBeforeAnswer,
+    WrongChecksum,
+    WrongContentLength,
+    WrongContentRange,
+    WrongETag,
+)
+from tests.servers.oracle import Bucket
+
+SMALL = bytes(range(256)) * 40
+PART = 5 * MIB
+LARGE = os.urandom(MIB) * 11 + b"end"  # three ranges of 5 MiB at most
+OTHER = os.urandom(MIB) * 11 + b"END"  # another of the same length
+NOW_S = 1_600_000_000
+KEPT = {"x-amz-meta-mtime": f"{NOW_S}.25"}
+MTIME_NS = NOW_S * 10**9 + 250_000_000
+QUICK = Retries(attempts=3, first_pause_s=0.001, longest_pause_s=0.01)
+
+
+def crc32(data: bytes) -> dict[str, str]:
+    """The header by which an object gets a checksum of the cheap kind."""
+    return {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(data).to_bytes(4)).decode()}
+
+
+@dataclass
+class Watcher:
+    """Looks at a folder again and again: under a final name stands what stood there before, or the whole new file with
+    its time set (H46, H51, H52). ``look`` may be called at any moment too, from a hook of the front.
+    """
+
+    folder: Path
+    allowed: Mapping[str, set[tuple[int, int]]]  # by name: sizes and times
+    seen: int = 0
+    wrong: list[str] = field(default_factory=list)
+    _end: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def look(self, *_: object) -> None:
+        with os.scandir(self.folder) as listing:
+            for item in listing:
+                if item.name.startswith(".sterna-"):
+                    continue
+                status = item.stat(follow_symlinks=False)
+                self.seen += 1
+                if (status.st_size, status.st_mtime_ns) not in self.allowed.get(item.name, set()):
+                    self.wrong.append(f"{item.name}: {status.st_size} bytes, time {status.st_mtime_ns}")
+
+    def __enter__(self) -> Self:
+        def watch() -> None:
+            while not self._end.wait(0.0005):
+                self.look()
+
+        self._thread = threading.Thread(target=watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        assert self._thread is not None
+        self._thread.join()
+        self.look()
+        assert self.wrong == []
+
+
+@dataclass
+class Run:
+    """A download by the library: quick to give up, with small ranges."""
+
+    front: Front
+    bucket: Bucket
+    target: Path
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        retries: Retries = QUICK,
+        durable: bool = True,
+        threshold: int = MIB,
+    ) -> Summary:
+        def heard(event: Event) -> None:
+            if isinstance(event, ObjectsEnded):
+                self.outcomes |= {outcome.key: outcome for outcome in event.outcomes}
+
+        side = Side(
+            addressing=Addressing(urls=(self.front.endpoint_url,), region="us-east-1"),
+            timeouts=timeouts or Timeouts(),
+            retries=retries,
+        )
+        settings = Settings(
+            source=side,
+            download=DownloadOptions(durable=durable),
+            limits=Limits(part_threshold=threshold, part_size=PART),
+        )
+        summary = sterna.sync(self.bucket.url("p"), self.target, settings=settings, on_event=heard)
+        assert leftovers(self.target) == []
+        assert summary.exit_code == (1 if summary.failed else 0) or summary.exit_code == 3
+        return summary
+
+
+@pytest.fixture
+def run(front: Front, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    for name, value in front.server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    target = tmp_path / "target"
+    target.mkdir()
+    yield Run(front, bucket, target)
+
+
+def old_file(target: Path) -> None:
+    plant(target, {"a": b"the old good file"})
+
+
+CUTS = [(0, "FIN"), (1, "RST"), (len(SMALL) // 2, "FIN"), (len(SMALL) // 2, "RST"), (len(SMALL) - 1, "FIN")]
+
+
+@pytest.mark.parametrize("at, by", CUTS)
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+def test_a_body_that_is_cut_comes_whole_by_another_attempt_h37(run: Run, at: int, by: By, is_large: bool) -> None:
+    data = LARGE if is_large else SMALL
+    run.bucket.put("p/a", data, KEPT)
+    at = at * PART // len(SMALL) if is_large else at
+    run.front.fault("GetRange" if is_large else "Get", kind=CutBody(at, by))
+    with Watcher(run.target, {"a": {(len(data), MTIME_NS)}}):
+        summary = run()
+    assert (summary.downloaded, summary.failed, summary.retries) == (1, 0, 1)
+    assert tree(run.target) == {"a": data}
+
+
+ALWAYS: list[tuple[str, Kind]] = [
+    ("cut at 0", CutBody(0)),
+    ("cut in the middle, RST", CutBody(5000, "RST")),
+    ("cut before the last byte", CutBody(len(SMALL) - 1)),
+    ("cut, and ended as if all had come", CutBody(5000, pretty=True)),
+    ("cut at 0, and ended as if all had come", CutBody(0, pretty=True)),
+    ("longer than announced", WrongContentLength(-1)),
+    ("shorter than announced", WrongContentLength(1)),
+    ("a page of a portal", Html(200)),
+    ("compressed on the way", Gzip()),
+    ("internal error", INTERNAL_ERROR),
+    ("slow down", SLOW_DOWN),
+    ("reset", ResetBeforeRequest()),
+    ("another ETag and no length", SetHeader("ETag", None)),
+]
+
+
+@pytest.mark.parametrize("kind", [kind for _, kind in ALWAYS], ids=[name for name, _ in ALWAYS])
+@pytest.mark.parametrize("has_checksum", (False, True), ids=("md5", "checksum"))
+def test_a_small_object_that_never_comes_whole_fails_by_name_and_harms_nothing_h12_h22_h37_h46_h51(
+    run: Run, kind: Kind, has_checksum: bool
+) -> None:
+    run.bucket.put("p/a", SMALL, crc32(SMALL) if has_checksum else {})
+    run.bucket.put("p/b", b"another", KEPT)
+    old_file(run.target)
+    before = (run.target / "a").stat()
+    run.front.fault("Get", kind=kind, nth="always", key="p/a")
+    with Watcher(run.target, {"a": {(before.st_size, before.st_mtime_ns)}, "b": {(7, MTIME_NS)}}):
+        summary = run()
+    assert [outcome.key for outcome in summary.failures] == ["a"]
+    assert summary.failures[0].error
+    assert summary.downloaded == 1
+    assert tree(run.target) == {"a": b"the old good file", "b": b"another"}
+
+
+@pytest.mark.parametrize("kind", [kind for _, kind in ALWAYS[:-1]], ids=[name for name, _ in ALWAYS[:-1]])
+def test_a_small_object_comes_right_after_one_bad_answer_h12_h22_h37(run: Run, kind: Kind) -> None:
+    run.bucket.put("p/a", SMALL, KEPT)
+    old_file(run.target)
+    run.front.fault("Get", kind=kind)
+    assert run().downloaded == 1
+    assert tree(run.target) == {"a": SMALL}
+    assert (run.target / "a").stat().st_mtime_ns == MTIME_NS
+
+
+LARGE_ALWAYS: list[tuple[str, Kind]] = [
+    ("cut at 0", CutBody(0)),
+    ("cut in the middle, RST", CutBody(PART // 2, "RST")),
+    ("cut before the last byte of the last", CutBody(MIB + 2)),
+    ("cut, and ended as if all had come", CutBody(MIB, pretty=True)),
+    ("longer than announced", WrongContentLength(-1)),
+    ("shorter than announced", WrongContentLength(1)),
+    ("the whole instead of a range", IgnoreRange()),
+    ("bytes of another range, and it says so", WrongContentRange(1)),
+    ("no sense in the range", WrongContentRange(value="bytes */5")),
+    ("a page of a portal", Html(200)),
+    ("compressed on the way", Gzip()),
+    ("internal error", INTERNAL_ERROR),
+    ("gone", Refuse(404, "NoSuchKey")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for _, kind in LARGE_ALWAYS], ids=[name for name, _ in LARGE_ALWAYS])
+def test_a_large_object_that_never_comes_whole_fails_by_name_and_harms_nothing_h12_h22_h37_h46_h51(
+    run: Run, kind: Kind
+) -> None:
+    run.bucket.put("p/a", LARGE)
+    old_file(run.target)
+    before = (run.target / "a").stat()
+    run.front.fault("GetRange", kind=kind, nth="always", must_hit=False)
+    with Watcher(run.target, {"a": {(before.st_size, before.st_mtime_ns)}}):
+        summary = run()
+    assert [outcome.key for outcome in summary.failures] == ["a"]
+    assert summary.failures[0].error
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for _, kind in LARGE_ALWAYS[:-1]], ids=[n for n, _ in LARGE_ALWAYS[:-1]])
+def test_a_large_object_comes_right_after_one_bad_range_h12_h22_h37(run: Run, kind: Kind) -> None:
+    run.bucket.put("p/a", LARGE, KEPT)
+    run.front.fault("GetRange", kind=kind, must_hit=False)
+    with Watcher(run.target, {"a": {(len(LARGE), MTIME_NS)}}):
+        assert run().downloaded == 1
+    assert tree(run.target) == {"a": LARGE}
+
+
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+@pytest.mark.parametrize("has_checksum", (False, True), ids=("md5", "checksum"))
+@pytest.mark.parametrize("at", (0, 1234, -1))
+def test_a_flipped_bit_is_found_and_the_object_read_again_h21(
+    run: Run, is_large: bool, has_checksum: bool, at: int
+) -> None:
+    data = LARGE if is_large else SMALL
+    run.bucket.put("p/a", data, KEPT | (crc32(data) if has_checksum else {}))
+    run.front.fault("GetRange" if is_large else "Get", kind=FlipBit(at))
+    with Watcher(run.target, {"a": {(len(data), MTIME_NS)}}):
+        assert run().downloaded == 1
+    assert tree(run.target) == {"a": data}
+
+
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+def test_bytes_that_never_have_their_checksum_are_not_kept_h21(run: Run, is_large: bool) -> None:
+    data = LARGE if is_large else SMALL
+    run.bucket.put("p/a", data, crc32(data))
+    old_file(run.target)
+    run.front.fault("GetRange" if is_large else "Get", kind=FlipBit(77), nth="always")
+    summary = run()
+    assert "checksum" in summary.failures[0].error
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+def test_a_checksum_that_is_wrong_itself_fails_the_object_h21(run: Run, is_large: bool) -> None:
+    data = LARGE if is_large else SMALL
+    run.bucket.put("p/a", data, crc32(data))
+    run.front.fault(("Get", "GetRange", "Head"), kind=WrongChecksum(), nth="always")
+    assert "checksum" in run().failures[0].error
+    assert tree(run.target) == {}
+
+
+def test_the_bytes_of_another_range_are_found_by_the_checksum_h12_h21(run: Run) -> None:
+    run.bucket.put("p/a", LARGE, crc32(LARGE))
+    old_file(run.target)
+    run.front.fault(
+        "GetRange", kind=OtherRange(MIB), nth="always", where=lambda r: r.headers["range"] == "bytes=0-5242879"
+    )
+    summary = run()
+    assert [outcome.key for outcome in summary.failures] == ["a"]
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+def test_an_etag_that_looks_like_an_md5_and_is_none_is_no_false_alarm_h13_h14(run: Run, is_large: bool) -> None:
+    data = LARGE if is_large else SMALL
+    run.bucket.put("p/a", data, KEPT)
+    run.front.fault("*", kind=WrongETag('"0123456789abcdef0123456789abcdef"'), nth="always")
+    run.front.fault(("Get", "GetRange"), kind=IgnoreConditions(), nth="always", must_hit=False)
+    summary = run()
+    assert (summary.downloaded, summary.failed) == (1, 0)
+    assert tree(run.target) == {"a": data}
+
+
+def test_an_object_stored_as_gzip_keeps_its_bytes_h22(run: Run) -> None:
+    import gzip
+
+    data = gzip.compress(SMALL)
+    run.bucket.put("p/a", data, {"content-encoding": "gzip"})
+    assert run().downloaded == 1
+    assert tree(run.target) == {"a": data}
+
+
+# The object changes while it is read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nth", (1, 2, 3))
+@pytest.mark.parametrize("obeys_conditions", (True, False), ids=("If-Match", "no If-Match"))
+def test_an_object_that_is_replaced_between_two_ranges_is_never_mixed_h42(
+    run: Run, nth: int, obeys_conditions: bool
+) -> None:
+    run.bucket.put("p/a", LARGE, KEPT)
+    if not obeys_conditions:
+        run.front.fault("GetRange", kind=IgnoreConditions(), nth="always")
+    run.front.before("GetRange", nth=nth, call=lambda _: run.bucket.put("p/a", OTHER, KEPT))
+    with Watcher(run.target, {"a": {(len(OTHER), MTIME_NS)}}):
+        summary = run()
+    assert (summary.downloaded, summary.failed) == (1, 0)
+    assert tree(run.target) == {"a": OTHER}
+
+
+def test_an_object_that_is_replaced_all_the_time_fails_and_leaves_the_old_file_h42_h51(run: Run) -> None:
+    run.bucket.put("p/a", LARGE)
+    old_file(run.target)
+    versions = iter(range(1000))
+    lock = threading.Lock()
+
+    def replace(_: object) -> None:
+        with lock:
+            run.bucket.put("p/a", LARGE[:-4] + next(versions).to_bytes(4))
+
+    run.front.before("GetRange", nth="always", call=replace)
+    summary = run()
+    assert [outcome.error_kind for outcome in summary.failures] == ["ObjectChanged"]
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
+@pytest.mark.parametrize("new", (b"", b"short", SMALL[::-1], LARGE), ids=("empty", "short", "same length", "large"))
+def test_a_small_object_that_is_replaced_after_it_was_listed_comes_whole_h42(run: Run, new: bytes) -> None:
+    run.bucket.put("p/a", SMALL, KEPT)
+    run.front.after("ListV2", call=lambda _: run.bucket.put("p/a", new, KEPT))
+    with Watcher(run.target, {"a": {(len(new), MTIME_NS)}}):
+        assert run().downloaded == 1
+    assert tree(run.target) == {"a": new}
+
+
+@pytest.mark.parametrize("new", (b"", b"short"), ids=("empty", "short"))
+def test_a_large_object_that_becomes_small_after_it_was_listed_comes_whole_h42(run: Run, new: bytes) -> None:
+    run.bucket.put("p/a", LARGE, KEPT)
+    run.front.after("ListV2", call=lambda _: run.bucket.put("p/a", new, KEPT))
+    assert run().downloaded == 1
+    assert tree(run.target) == {"a": new}
+
+
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+def test_an_object_that_is_deleted_after_it_was_listed_is_named_h42(run: Run, is_large: bool) -> None:
+    run.bucket.put("p/a", LARGE if is_large else SMALL)
+    run.bucket.put("p/b", b"stays")
+    run.front.after("ListV2", call=lambda _: run.bucket.delete("p/a"))
+    summary = run()
+    assert [(outcome.key, outcome.error_kind) for outcome in summary.failures] == [("a", "ObjectGone")]
+    assert "deleted" in summary.failures[0].error
+    assert tree(run.target) == {"b": b"stays"}
+
+
+def test_an_object_that_is_deleted_between_two_ranges_is_named_h42(run: Run) -> None:
+    run.bucket.put("p/a", LARGE)
+    run.front.before("GetRange", nth=2, call=lambda _: run.bucket.delete("p/a"))
+    assert [outcome.error_kind for outcome in run().failures] == ["ObjectGone"]
+    assert tree(run.target) == {}
+
+
+# Time
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+@pytest.mark.parametrize("kind", (StallAtBodyByte(0), StallAtBodyByte(3000), StallBeforeAnswer()))
+def test_a_stalled_body_is_left_and_read_again_h38(run: Run, kind: Kind, is_large: bool) -> None:
+    data = LARGE if is_large else SMALL
+    run.bucket.put("p/a", data, KEPT)
+    run.front.fault("GetRange" if is_large else "Get", kind=kind)
+    began = time.monotonic()
+    summary = run(timeouts=Timeouts(idle_s=0.3))
+    assert time.monotonic() - began < 5
+    assert (summary.downloaded, summary.retries) == (1, 1)
+    assert tree(run.target) == {"a": data}
+
+
+@pytest.mark.slow
+def test_a_body_that_always_stalls_fails_in_bounded_time_h38(run: Run) -> None:
+    run.bucket.put("p/a", SMALL)
+    old_file(run.target)
+    run.front.fault("Get", kind=StallAtBodyByte(3000), nth="always")
+    began = time.monotonic()
+    summary = run(timeouts=Timeouts(idle_s=0.2), retries=Retries(attempts=2, first_pause_s=0.001))
+    assert time.monotonic() - began < 5
+    assert [outcome.error_kind for outcome in summary.failures] == ["ConnectionLost"]
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
+@pytest.mark.slow
+def test_a_body_that_drips_is_left_and_read_again_h38(run: Run) -> None:
+    run.bucket.put("p/a", SMALL)
+    run.front.fault("Get", kind=Drip(500))
+    summary = run(timeouts=Timeouts(idle_s=5, slow_s=0.4, slowest_bytes_per_s=5000))
+    assert (summary.downloaded, summary.retries) == (1, 1)
+    assert tree(run.target) == {"a": SMALL}
+
+
+@pytest.mark.parametrize("kind", (SLOW_DOWN, INTERNAL_ERROR), ids=("503", "500"))
+def test_many_objects_arrive_through_a_server_that_refuses_every_third_h26(run: Run, kind: Kind) -> None:
+    files = {f"{number:03d}": b"%d" % number for number in range(60)}
+    for name, data in files.items():
+        run.bucket.put(f"p/{name}", data)
+    run.front.fault("Get", kind=kind, nth="every 3rd")
+    summary = run(retries=Retries(attempts=8, first_pause_s=0.001, longest_pause_s=0.01))
+    assert (summary.downloaded, summary.failed) == (60, 0)
+    assert summary.retries >= 20
+    assert tree(run.target) == files
+
+
+def test_one_forbidden_object_is_named_and_the_others_arrive(run: Run) -> None:
+    for name in "abc":
+        run.bucket.put(f"p/{name}", name.encode())
+    run.front.fault("Get", kind=ACCESS_DENIED, key="p/b", nth="always")
+    summary = run()
+    assert [(outcome.key, outcome.error_kind) for outcome in summary.failures] == [("b", "AccessDenied")]
+    assert "s3:GetObject" in summary.failures[0].error
+    assert run.front.count("Get", "p/b") == 1
+    assert tree(run.target) == {"a": b"a", "c": b"c"}
+
+
+# What stands at the destination
+
+
+def _append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b" and more")
+
+
+CHANGES: list[tuple[str, Callable[[Path], object], bytes]] = [
+    ("appears", lambda path: path.write_bytes(b"somebody's"), b"somebody's"),
+    ("grows", _append, b"the old good file and more"),
+]
+
+
+@pytest.mark.parametrize("change, left", [c[1:] for c in CHANGES], ids=[c[0] for c in CHANGES])
+@pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
+@pytest.mark.parametrize("durable", (False, True), ids=("no fsync", "durable"))
+def test_a_file_that_somebody_writes_meanwhile_is_left_as_it_is_h51(
+    run: Run, change: Callable[[Path], object], left: bytes, is_large: bool, durable: bool
+) -> None:
+    run.bucket.put("p/a", LARGE if is_large else SMALL)
+    if change is _append:
+        old_file(run.target)
+    run.front.before("GetRange" if is_large else "Get", call=lambda _: change(run.target / "a"))
+    summary = run(durable=durable)
+    assert [outcome.error_kind for outcome in summary.failures] == ["ObjectChanged"]
+    assert tree(run.target) == {"a": left}
+
+
+@pytest.mark.parametrize("durable", (False, True), ids=("no fsync", "durable"))
+def test_files_appear_whole_with_their_time_and_the_umasks_permissions_h46_h52_h53(run: Run, durable: bool) -> None:
+    sizes = {f"{number:03d}": 1 + number * 997 for number in range(40)} | {"large": len(LARGE)}
+    for name, size in sizes.items():
+        run.bucket.put(f"p/{name}", LARGE[:size], KEPT | {"x-amz-meta-mode": "4777"})
+    old = os.umask(0o027)
+    try:
+        with Watcher(run.target, {name: {(size, MTIME_NS)} for name, size in sizes.items()}) as watcher:
+            run.front.before(("Get", "GetRange"), nth="always", call=watcher.look)
+            assert run(durable=durable).downloaded == len(sizes)
+    finally:
+        os.umask(old)
+    assert watcher.seen >= len(sizes)
+    assert {stat.S_IMODE((run.target / name).stat().st_mode) for name in sizes} == {0o640}
+    assert tree(run.target) == {name: LARGE[:size] for name, size in sizes.items()}
