@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import sys
 import time
@@ -84,6 +85,7 @@ def carry_out(
     run.tell_all(RunStarted(run.command, source, destination, time.time()))
     surprise: BaseException | None = None
     complaint = ""
+    _spare_the_collector()
     try:
         summary = invocation.jobs.run(run.attend(job))
     except BaseException as error:
@@ -116,6 +118,15 @@ def carry_out(
     code = int(summary.exit_code or (ExitCode.SOME_FAILED if incomplete else ExitCode.DONE))
     run.signals.exit_soon(code)
     return code
+
+
+def _spare_the_collector() -> None:
+    """Have cycles looked for rarely: next to none are made, and each look walks over everything that is alive.
+
+    It took 6 % of an upload of small files. What was imported is never looked at again.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 class _Run:

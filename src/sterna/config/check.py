@@ -190,6 +190,8 @@ class _Examination:
         self._quickest_s = min(self._quickest_s, time.perf_counter() - began)
         self._answers += 1
         self._closed += response.headers.get(b"connection", b"").lower() == b"close"
+        if method == "DELETE" and not query and (version := response.text(b"x-amz-version-id")):
+            self._made.setdefault(key, []).append(version)  # of a delete marker that is ours too
         return response
 
     async def _put(self, name: str, headers: dict[str, str] | None = None, data: bytes = _DATA) -> Response:
@@ -437,9 +439,7 @@ class _Examination:
         if look.status == 200:
             return Finding("delete", False, "The server says that it deleted, and still has the object.", "")
         self._may["delete"] = True
-        if marker := response.text(b"x-amz-version-id"):
-            self._made[key].append(marker)
-        elif not self._made.get(key):
+        if not self._made.get(key):
             self._made.pop(key, None)
         return Finding("delete", True, "allowed; the object is gone.")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from sterna.model.actions import Action
 from sterna.model.errors import Corrupt, DiskFull, ObjectChanged, ObjectGone, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
-from sterna.model.units import printable
+from sterna.model.units import KIB, printable
 from sterna.moving.buffers import Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.parts import part_size, parts
@@ -25,6 +26,7 @@ from sterna.wire.checksum import Algorithm, algorithm, md5_hex
 from sterna.wire.connection import Response
 
 _TRIES = 3  # of an object that is replaced while it is read
+_ERROR_ROOM = 64 * KIB  # for what a server says instead of a range, whose bytes go into the file
 
 
 class Downloader:
@@ -89,10 +91,10 @@ class Downloader:
         lease = await self._buffers.room(max(action.size, 4096))
         try:
             async with self._gate:
-                response = await self._store.get(key, limit=self._limits.part_threshold, check=self._check_whole)
+                check = partial(self._check_whole, action)
+                response = await self._store.get(key, limit=self._limits.part_threshold, check=check)
             found = self._store.look_of(key, response)
             data = response.body
-            _check_length(action, found, len(data))
             if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
                 data = await self._with_right_md5(key, found, data)
         except BaseException:
@@ -105,9 +107,20 @@ class Downloader:
         self._tally.moved_bytes += len(data)
         self._writer.put(key, data, _mtime(found), action.target, ticket, lease)
 
-    def _check_whole(self, response: Response) -> None:
-        """The length that was announced came (the connection saw to that); the checksum that was shown must be right."""
+    def _check_whole(self, action: Action, response: Response) -> None:
+        """The length that was announced came (the connection saw to that); it must be the object's, the checksum right.
+
+        An answer without the ETag that the listing shows is no object's: a proxy or a portal speaks (H12). And one
+        version has one length: another under the same ETag was cut or changed on its way, however well it was framed
+        (H22, H37).
+        """
         found = self._store.look_of("", response)
+        listed, length = action.source, len(response.body)
+        if listed is not None and listed.etag:
+            if not found.entry.etag and not found.whole:
+                raise Corrupt("Something else than the object was answered: it has no ETag.", operation="Get")
+            if found.entry.etag == listed.etag and length != listed.size:
+                raise Corrupt(f"{length} bytes came, and the object has {listed.size}.", operation="Get")
         if found.whole:
             kind = algorithm(found.checksum_name)
             if kind.encode(kind.update(response.body, 0)) != found.checksum:
@@ -208,8 +221,8 @@ class Downloader:
                 async with self._gate:
                     try:
                         await sink.open(self._buffers)
-                        await self._store.get(found.entry.key, limit=0, etag=etag, span=(start, start + length), sink=sink,
-                                              restart=sink.restart)  # fmt: skip
+                        await self._store.get(found.entry.key, limit=_ERROR_ROOM, etag=etag, span=(start, start + length),
+                                              sink=sink, restart=sink.restart, check=partial(_check_same, etag))  # fmt: skip
                         await sink.settle()
                         sums[number - 1] = sink.crc
                     finally:
@@ -247,17 +260,11 @@ class Downloader:
         return "length"
 
 
-def _check_length(action: Action, found: Look, length: int) -> None:
-    """One version of an object has one length. Where the same ETag comes with another than the listing showed, the
-    answer was cut, or changed on its way, however well it was framed (H22, H37).
-    """
-    listed = action.source
-    if listed is not None and length != listed.size and found.entry.etag == listed.etag:
-        raise Corrupt(
-            f"{printable(action.key)}: {length} bytes came, and the object has {listed.size}.",
-            operation="Get",
-            key=action.key,
-        )
+def _check_same(etag: str, response: Response) -> None:
+    """A range must be of the version that was asked for, also where the server does not know If-Match (H42)."""
+    said = response.text(b"etag").removeprefix("W/").strip('"')
+    if said and etag and said != etag:
+        raise ObjectChanged("The object was replaced while it was read.", operation="Get", code="Replaced")
 
 
 def _mtime(found: Look) -> int | None:

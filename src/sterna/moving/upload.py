@@ -64,7 +64,7 @@ class Uploader:
                     await self._in_parts(action.key, outcome)
                 break
             except ObjectGone as error:
-                if error.operation:  # the server's, not the file's
+                if error.status:  # the server's, not the file's
                     outcome.fail(error)
                     break
                 outcome.fail(_vanished(error, self._folder.shown(action.key)))
@@ -229,7 +229,7 @@ def _vanished(error: ObjectGone, shown: str) -> ObjectGone:
 
 
 def _unstable(error: ObjectChanged, shown: str) -> SternaError:
-    if error.operation:
+    if error.status:  # the server's, not the file's
         return error
     return Unstable(f"{printable(shown)} changed each of {_TRIES} times while it was read; sync again when it rests.",
                     key=error.key, code="unstable")  # fmt: skip

@@ -9,7 +9,6 @@ import operator
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from sterna.model.entry import Entry
@@ -533,15 +532,20 @@ class S3Store:
         if self.learned.checksum != upload.checksum or upload.checksum == "MD5":
             assert not isinstance(data, FilePart)
             headers["content-md5"] = await asyncio.to_thread(content_md5, data)
+
+        def is_right(response: Response) -> None:
+            if not response.text(b"etag"):
+                raise Corrupt(
+                    f"The server took part {number} and gave it no ETag.", operation="UploadPart", key=upload.key
+                )
+            self._check_sum(upload.checksum, expected, upload.key, response)
+
         request = Request("UploadPart", "PUT", self.bucket, self.key_of(upload.key), headers=headers, body=data,
                           query=f"partNumber={number}&uploadId={encode_value(upload.id)}",
-                          restart=restart,
-                          check=partial(self._check_sum, upload.checksum, expected, upload.key))  # fmt: skip
+                          restart=restart, check=is_right)  # fmt: skip
         response = await self.client.send(request)
         self._proof(upload.checksum, response)
         part = Part(number, len(data), response.text(b"etag"), crc)
-        if not part.etag:
-            raise Corrupt(f"The server took part {number} and gave it no ETag.", operation="UploadPart", key=upload.key)
         upload.parts[number] = part
         return part
 

@@ -30,6 +30,8 @@ class Head:
             parser.feed_data(data)
         except httptools.HttpParserError as error:
             raise Corrupt(f"The server's answer is not HTTP: {error}.") from None
+        if not self._complete:
+            raise Corrupt("The server's answer is not HTTP: it has no status line.")
         self.status: int = parser.get_status_code()
         self.chunked = b"transfer-encoding" in self.headers
         length = self.headers.get(b"content-length")
@@ -43,7 +45,7 @@ class Head:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by the parser for each header, and for each trailer."""
         if not self._complete:
-            self.headers[name.lower()] = value
+            self.headers[name.lower()] = value.rstrip(b" \t")
 
     def on_message_begin(self) -> None:
         """Called by the parser at the first byte of a message: of a second one, where more follows the last chunk."""
