@@ -17,12 +17,16 @@ from sterna.cli.options import global_options, side_options, verb
 @global_options
 @click.pass_obj
 def command(invocation: Invocation, /, location: str, **values: Any) -> int:
-    """Examine LOCATION, s3://bucket or s3://bucket/path: credentials, endpoint, permissions, clock, abilities."""
-    from sterna.cli.settings import bucket_location, single_side
-    from sterna.cli.speech import say, say_bytes
+    """Examine LOCATION. Of s3://bucket or s3://bucket/path: credentials, endpoint, permissions, clock, abilities.
 
-    where = bucket_location(location)
-    side = single_side(values, where)
+    Of a folder: whether it can be read and written, room, names and times.
+    """
+    from sterna.cli.settings import single_side
+    from sterna.cli.speech import say, say_bytes
+    from sterna.model.location import BucketPath, parse_location
+
+    where = parse_location(location)
+    side = single_side(values, where if isinstance(where, BucketPath) else None)
 
     async def examine() -> int:
         wrong = 0

@@ -78,7 +78,7 @@ class Jobs:
 
         return await remove(location, side, recursive=recursive, emit=emit, tally=tally, stop=stop)
 
-    def check(self, location: BucketPath, side: Side) -> AsyncIterator[Finding]:
+    def check(self, location: Location, side: Side) -> AsyncIterator[Finding]:
         from sterna.config.check import check
 
         return check(location, side)

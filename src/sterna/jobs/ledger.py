@@ -10,7 +10,7 @@ from sterna.model.entry import Trouble
 from sterna.model.events import FAILURES_KEPT, Emit, Notice, ObjectsEnded, RunEnded, RunStarted, Summary, Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
-from sterna.model.units import printable
+from sterna.reporting.summary import verdict
 
 _PEAK_S = 1.0  # peak speed is that of the best second
 
@@ -114,23 +114,19 @@ class Ledger:
         summary.requests, summary.retries = tally.requests, tally.retries
         summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
         summary.durable = durable
+        if missing:
+            self.notice(
+                f"{missing} planned objects have no outcome, which is a fault of Sterna; please report it.", "warning"
+            )
         if self._stop.is_requested:
             summary.exit_code = self._stop.exit_code
-            summary.verdict = (
-                f"INTERRUPTED ({printable(self._stop.reason)}): {_count(summary.done)} moved and proved, "
-                f"{_count(summary.left)} left, {_count(summary.failed)} failed; run the same command again to go on."
-            )
+            self.notice(self._stop.reason)
         elif summary.failed or missing:
+            # Where all that went wrong went wrong for one reason, and nothing was done, the code can say which.
             codes = {one.exit_code for one in summary.failures}
-            summary.exit_code = codes.pop() if len(codes) == 1 and not summary.done and codes != {0} else 1
-            lost = f", and {missing} have no outcome, which is a fault of Sterna" if missing else ""
-            summary.verdict = (
-                f"INCOMPLETE: {_count(summary.failed)} failed, each named above{lost}; "
-                f"{_count(summary.done)} moved and proved, {summary.kept:,} unchanged."
-            )
-        else:
-            skipped = f", {summary.skipped:,} skipped by rule" if summary.skipped else ""
-            summary.verdict = f"COMPLETE: {_count(summary.done)} moved and proved, {summary.kept:,} unchanged{skipped}."
+            summary.exit_code = codes.pop() if len(codes) == 1 and not summary.done and not missing else 1
+            summary.exit_code = summary.exit_code or 1
+        summary.verdict = verdict(summary)
         self.emit(RunEnded(summary))
         return summary
 
@@ -143,7 +139,3 @@ class Ledger:
             now = time.perf_counter()
             summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, (tally.moved_bytes - moved) / (now - since))
             moved, since = tally.moved_bytes, now
-
-
-def _count(count: int) -> str:
-    return f"{count:,} object{'' if count == 1 else 's'}"

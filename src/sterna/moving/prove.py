@@ -65,6 +65,7 @@ class Prover:
     async def _by_look(self, outcome: Outcome) -> None:
         name = printable(outcome.key)
         pause_s = self._store.client.retries.first_pause_s
+        doubt: SternaError | None = None
         try:
             for look in range(1, _LOOKS + 1):
                 doubt = await self._doubt(outcome, name, await self._store.head(outcome.key))

@@ -24,8 +24,10 @@ class Plan(NamedTuple):
 def plan_uploads(pairs: Sequence[Pair], now_ns: int) -> Plan:
     """Upload what the bucket lacks, or has with another size, or has from before the file's last change.
 
-    LastModified is when the object was stored. A file that was changed after that is newer; one whose time is later
-    than ``now_ns`` says nothing by it (a clock was wrong when it was written), so its object is looked at (H118).
+    LastModified is when the object was stored, in whole seconds on many servers: of a file that was changed in the
+    same second only a look at the object's own mtime tells whether that was before. A file that was changed later is
+    newer; one whose time is later than ``now_ns`` says nothing by it (a clock was wrong when it was written), so its
+    object is looked at too (H118).
     """
     actions: list[Action] = []
     kept = kept_bytes = 0
@@ -36,11 +38,15 @@ def plan_uploads(pairs: Sequence[Pair], now_ns: int) -> Plan:
             actions.append(Action(Verb.UPLOAD, source.key, "new", source))
         elif source.size != target.size:
             actions.append(Action(Verb.UPLOAD, source.key, _sizes(source, target), source, target))
-        elif source.mtime_ns <= target.mtime_ns or source.mtime_ns // _SECOND_NS == target.mtime_ns // _SECOND_NS:
+        elif source.mtime_ns // _SECOND_NS < target.mtime_ns // _SECOND_NS:
             kept += 1
             kept_bytes += source.size
         elif source.mtime_ns > now_ns:
             actions.append(Action(Verb.LOOK, source.key, "the file's time lies in the future", source, target))
+        elif source.mtime_ns // _SECOND_NS == target.mtime_ns // _SECOND_NS:
+            actions.append(
+                Action(Verb.LOOK, source.key, "changed in the second in which it was stored", source, target)
+            )
         else:
             actions.append(Action(Verb.UPLOAD, source.key, "the file was changed after it was stored", source, target))
     return Plan(actions, kept, kept_bytes)

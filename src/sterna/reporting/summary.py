@@ -38,7 +38,8 @@ def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
         lines.append("failed:")
         lines += [f"  {failure_line(outcome)}" for outcome in summary.failures[:NAMED]]
         lines += _rest(max(summary.failed, len(summary.failures)), len(summary.failures[:NAMED]), log_file)
-    lines.append(scrub(printable(summary.verdict or verdict(summary, log_file=log_file))))
+    said = verdict(summary, log_file=log_file) if summary.failed and log_file else summary.verdict
+    lines.append(scrub(printable(said or verdict(summary, log_file=log_file))))
     return lines
 
 

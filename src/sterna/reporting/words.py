@@ -14,7 +14,7 @@ def reason_words(outcome: Outcome) -> str:
         facts = []
         if outcome.error_words and outcome.error_words not in sentence:
             facts.append(f'the server said "{outcome.error_words}"')
-        elif outcome.error_code and outcome.error_code not in sentence:
+        elif outcome.error_code and outcome.error_code not in sentence and outcome.request_id:
             facts.append(f"the server said {outcome.error_code}")
         if outcome.request_id and outcome.request_id not in sentence:
             facts.append(f"request id {outcome.request_id}")
@@ -26,7 +26,8 @@ def reason_words(outcome: Outcome) -> str:
 
 def failure_line(outcome: Outcome) -> str:
     """One line for people: the key, escaped, and why it failed."""
-    return f"{printable(outcome.key)}: {reason_words(outcome)}"
+    key, reason = printable(outcome.key), reason_words(outcome)
+    return reason if reason.startswith(key) else f"{key}: {reason}"
 
 
 def count_words(count: int, noun: str = "object") -> str:

@@ -200,8 +200,8 @@ class S3Store:
             query.append(("prefix", self.prefix))
         if token:
             query.append(("continuation-token", token))
-        response = await self.client.call(Request("List", "GET", self.bucket, query=encode_query(query)))
-        return parse_page(response.body)
+        request = Request("List", "GET", self.bucket, query=encode_query(query), check=check_page)
+        return parse_page((await self.client.call(request)).body)
 
     def _own(self, page: Page) -> list[Entry]:
         prefix = self.prefix

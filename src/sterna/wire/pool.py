@@ -101,7 +101,7 @@ class Pool:
             raise ConnectionLost(f"TLS with {where} failed: {error.reason or error}.") from None
         except OSError as error:
             raise ConnectionLost(
-                f"{where} cannot be reached: {error.strerror or error}; check --endpoint-url and the network."
+                f"{where} cannot be reached: {_words(error)}; check --endpoint-url and the network."
             ) from None
         self.opened += 1
         self._busy.add(connection)
@@ -228,3 +228,8 @@ class Pool:
         self._busy.clear()
         self._idle.clear()
         await asyncio.sleep(0)  # let the transports tell their protocols
+
+
+def _words(error: OSError) -> str:
+    """The system's words; uvloop puts the address into the error's own."""
+    return os.strerror(error.errno) if isinstance(error.errno, int) and error.errno > 0 else str(error)

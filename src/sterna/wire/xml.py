@@ -160,7 +160,7 @@ def _etag(raw: bytes) -> str:
     return raw.replace(b"&quot;", b"").replace(b"&#34;", b"").strip(b'"').decode("latin-1")
 
 
-_ENTITY = re.compile(rb"&(?:#x([0-9A-Fa-f]{1,6})|#(\d{1,7})|(\w{2,4}));")
+_ENTITY = re.compile(rb"&(?:#x([0-9A-Fa-f]{1,6});|#(\d{1,7});|(\w{2,4});)?")
 _NAMED = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 
 
@@ -170,6 +170,8 @@ def _unescape(raw: bytes) -> bytes:
             if match[3] not in _NAMED:
                 raise ValueError("unknown entity")
             return _NAMED[match[3]]
+        if len(match[0]) == 1:
+            raise ValueError("no entity")
         return chr(int(match[1], 16) if match[1] else int(match[2])).encode("utf-8", "surrogatepass")
 
     return _ENTITY.sub(one, raw) if b"&" in raw else raw
