@@ -82,7 +82,6 @@ def stores(
 
         yield Stores(request.param, server.facts, opened_bucket)
         assert {key: data for key, data in bucket.contents().items() if key in neighbours} == neighbours
-        bucket.remove()
         return
 
     @asynccontextmanager
@@ -199,12 +198,7 @@ def test_what_was_written_is_looked_at_listed_and_read(stores: Stores) -> None:
             assert (written.key, written.size) == ("folder/key", len(data))
             seen = await store.look("folder/key")
             assert seen is not None
-            assert (seen.key, seen.size, seen.etag, seen.mtime_ns) == (
-                "folder/key",
-                len(data),
-                written.etag,
-                written.mtime_ns,
-            )
+            assert seen == written
             (entry,) = await listed(store)
             assert (entry.key, entry.size, entry.etag) == ("folder/key", len(data), written.etag)
             assert entry.mtime_ns // 10**9 == written.mtime_ns // 10**9
@@ -267,9 +261,12 @@ def test_keys_that_the_store_cannot_hold_are_refused_and_nothing_is_written(stor
 
 
 def test_a_key_beside_another_that_continues_it_is_held_or_refused(stores: Stores) -> None:
+    if stores.name.startswith("s3") and not stores.facts.any_key:
+        pytest.skip(f"{stores.name} holds paths of a folder, and says so by a 500, which is tried again for seconds")
+
     async def check(store: Store) -> None:
         await store.write("a", b"1")
-        if store.capabilities.any_key and stores.facts.any_key:
+        if store.capabilities.any_key:
             await store.write("a/b", b"2")
             assert [entry.key for entry in await listed(store)] == ["a", "a/b"]
         else:

@@ -13,7 +13,7 @@ from sterna.planning.merge import pairs
 
 _KEYS = st.one_of(
     st.text(st.sampled_from("ab/-0é\U0001f426"), min_size=1, max_size=4),
-    st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8),
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8),
 )
 
 

@@ -66,24 +66,25 @@ def test_what_is_new_larger_or_changed_later_is_uploaded() -> None:
         )
         == """\
 upload changed: the file was changed after it was stored
+look equal: changed in the second in which it was stored
 upload longer: the sizes differ: 6 here, 5 there
 upload new: new
 upload zero: the sizes differ: 0 here, 1 there
-kept 2, 10 bytes"""
+kept 1, 5 bytes"""
     )
 
 
 @pytest.mark.parametrize(
     ("mtime", "stored", "expected"),
     [
-        ("100.999999999", "100", "kept 1, 5 bytes"),  # LastModified has whole seconds
+        ("100.999999999", "100", "look a: changed in the second in which it was stored\nkept 0, 0 bytes"),
         ("101", "100", "upload a: the file was changed after it was stored\nkept 0, 0 bytes"),
         ("99.9", "100", "kept 1, 5 bytes"),
         ("-5", "100", "kept 1, 5 bytes"),
         ("1000", "100", "upload a: the file was changed after it was stored\nkept 0, 0 bytes"),
         ("1000.1", "100", "look a: the file's time lies in the future\nkept 0, 0 bytes"),
         ("3345062400", "100", "look a: the file's time lies in the future\nkept 0, 0 bytes"),  # 2076, aws-cli #5216
-        ("2000", "2000.5", "kept 1, 5 bytes"),
+        ("2000", "2000.5", "look a: the file's time lies in the future\nkept 0, 0 bytes"),
     ],
 )
 def test_H118_a_files_time_decides_only_where_it_can(mtime: str, stored: str, expected: str) -> None:

@@ -19,7 +19,9 @@ def parse_size(text: str) -> int:
     if match is None:
         raise ValueError(f"{text!r} is no size; write for example 512KiB, 8MiB or 1.5GB")
     decimal = not match[3] and text.strip().upper().endswith("B") and bool(match[2])
-    unit = (1000 if decimal else 1024) ** _POWERS[(match[2] or "").upper()]
+    unit = 1
+    for _ in range(_POWERS[(match[2] or "").upper()]):
+        unit *= 1000 if decimal else 1024
     whole, _, fraction = match[1].partition(".")
     return int(whole) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
 
