@@ -81,7 +81,7 @@ def stores(
                 await client.aclose()
 
         yield Stores(request.param, server.facts, opened_bucket)
-        assert {key: data for key, data in bucket.contents().items() if key in neighbours} == neighbours
+        assert {key: bucket.get(key) for key in neighbours} == neighbours
         return
 
     @asynccontextmanager
@@ -93,7 +93,7 @@ def stores(
             with LocalStore.open(folder, create=True, symlinks="follow" if "follow" in kind else "skip") as store:
                 yield store
 
-    yield Stores(request.param, Facts(any_key=kind == "memory"), opened)
+    yield Stores(str(request.param), Facts(any_key=kind == "memory"), opened)
 
 
 async def listed(store: Store, start_after: str = "") -> list[Entry]:
@@ -133,8 +133,10 @@ KEYS = [
 CONTROLS = ["bell\x07", "line\nfeed", "return\rhere", "tab\tstop", "delete\x7f"]
 
 
-def test_keys_come_strictly_ascending_by_their_bytes(stores: Stores) -> None:
-    keys = KEYS + (CONTROLS if stores.facts.encodes_listings else [])
+@pytest.mark.parametrize("keys", (KEYS, CONTROLS), ids=("odd", "control characters"))
+def test_keys_come_strictly_ascending_by_their_bytes(stores: Stores, keys: list[str]) -> None:
+    if keys is CONTROLS and not stores.facts.encodes_listings:
+        pytest.skip(f"{stores.name} lists control characters in XML that cannot be read")
 
     async def check(store: Store) -> None:
         await fill(store, keys)
@@ -155,7 +157,7 @@ def test_an_empty_store_lists_nothing_and_ends(stores: Stores) -> None:
 
 @pytest.mark.slow
 def test_a_listing_goes_on_over_its_pages_and_is_never_short(stores: Stores) -> None:
-    keys = [f"{number // 100}/{number:04d}" for number in range(1205)]
+    keys = [f"{number // 100}/{number:04d}" for number in range(1005)]
 
     async def check(store: Store) -> None:
         await fill(store, keys)

@@ -29,9 +29,12 @@ from tests.faults.front import (
     ACCESS_DENIED,
     INTERNAL_ERROR,
     SLOW_DOWN,
+    Answer,
     By,
     CutBody,
     Drip,
+    Exchange,
+    Fault,
     FlipBit,
     Front,
     Gzip,
@@ -326,6 +329,48 @@ def test_an_answer_without_an_etag_is_no_objects_h12(run: Run) -> None:
     assert tree(run.target) == {"b": SMALL}
 
 
+@pytest.mark.parametrize(
+    "kind", (Html(200), SetHeader("ETag", None), WrongContentLength(-MIB)), ids=("portal", "no ETag", "a wrong length")
+)
+def test_a_head_that_speaks_of_something_else_is_not_believed_h12(run: Run, kind: Kind) -> None:
+    run.bucket.put("p/a", LARGE)
+    old_file(run.target)
+    run.front.fault("Head", kind=kind, nth="always", must_hit=False)
+    summary = run()
+    if summary.failed:
+        assert tree(run.target) == {"a": b"the old good file"}
+    else:
+        assert tree(run.target) == {"a": LARGE}
+    assert summary.failed == (0 if isinstance(kind, WrongContentLength) else 1)
+
+
+@dataclass(frozen=True)
+class KnowsParts(Kind):
+    """HEAD with partNumber tells the length of that part, as S3 does; ministack tells that of the whole."""
+
+    length: int
+
+    def downward(self, exchange: Exchange, fault: Fault, answer: Answer) -> None:
+        if "partNumber" in exchange.request.query:
+            fault.hit()
+            answer.length = self.length
+
+
+@pytest.mark.parametrize("algorithm", ("CRC32", "CRC32C"))
+@pytest.mark.parametrize("nth", (1, "always"))
+def test_a_flipped_bit_in_a_small_object_of_parts_is_found_h13_h21(run: Run, algorithm: str, nth: int | str) -> None:
+    data = LARGE[: PART + 1000]
+    run.bucket.put_multipart("p/a", data[:PART], data[PART:], headers={"x-amz-checksum-algorithm": algorithm})
+    head = run.bucket.head("p/a", {"x-amz-checksum-mode": "ENABLED"})
+    assert head is not None
+    assert head[f"x-amz-checksum-{algorithm.lower()}"].endswith("-2")
+    run.front.fault("Head", kind=KnowsParts(PART), nth="always")
+    run.front.fault("GetRange", kind=FlipBit(5), nth=nth)
+    summary = run(threshold=8 * MIB)
+    assert (summary.downloaded, summary.failed) == ((0, 1) if nth == "always" else (1, 0))
+    assert tree(run.target) == ({} if nth == "always" else {"a": data})
+
+
 def test_an_object_stored_as_gzip_keeps_its_bytes_h22(run: Run) -> None:
     import gzip
 
@@ -380,9 +425,13 @@ def test_a_small_object_that_is_replaced_after_it_was_listed_comes_whole_h42(run
 
 
 @pytest.mark.parametrize("new", (b"", b"short"), ids=("empty", "short"))
-def test_a_large_object_that_becomes_small_after_it_was_listed_comes_whole_h42(run: Run, new: bytes) -> None:
+@pytest.mark.parametrize("has_checksum", (False, True), ids=("md5", "checksum"))
+def test_a_large_object_that_becomes_small_after_it_was_listed_comes_whole_h42(
+    run: Run, new: bytes, has_checksum: bool
+) -> None:
     run.bucket.put("p/a", LARGE, KEPT)
-    run.front.after("ListV2", call=lambda _: run.bucket.put("p/a", new, KEPT))
+    headers = KEPT | (crc32(new) if has_checksum else {})
+    run.front.after("ListV2", call=lambda _: run.bucket.put("p/a", new, headers))
     assert run().downloaded == 1
     assert tree(run.target) == {"a": new}
 
@@ -511,3 +560,39 @@ def test_files_appear_whole_with_their_time_and_the_umasks_permissions_h46_h52_h
     assert watcher.seen >= len(sizes)
     assert {stat.S_IMODE((run.target / name).stat().st_mode) for name in sizes} == {0o640}
     assert tree(run.target) == {name: LARGE[:size] for name, size in sizes.items()}
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_swapped_for_a_link_again_and_again_leads_nowhere_h62(run: Run, tmp_path: Path) -> None:
+    files = {f"d/{number:03d}": b"%d" % number for number in range(60)} | {"d/large": LARGE}
+    for name, data in files.items():
+        run.bucket.put(f"p/{name}", data)
+    outside = plant(tmp_path / "outside", {"canary": b"canary"})
+    real, hidden = run.target / "d", run.target / "hidden"
+    real.mkdir()
+    end = threading.Event()
+
+    def swap() -> None:
+        while not end.is_set():
+            try:
+                real.rename(hidden)
+                real.symlink_to(outside)
+                time.sleep(0.001)
+                real.unlink()
+                hidden.rename(real)
+                time.sleep(0.001)
+            except OSError:  # the run has made the folder anew in between: it stays as it is from here on
+                return
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        run()
+    finally:
+        end.set()
+        thread.join()
+    assert tree(outside) == {"canary": b"canary"}
+    if real.is_symlink():
+        real.unlink()
+    run()
+    assert tree(real) == {name.removeprefix("d/"): data for name, data in files.items()}

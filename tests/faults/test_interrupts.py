@@ -72,6 +72,23 @@ def test_what_a_killed_run_left_in_a_folder_of_its_own_is_removed_too_and_not_up
     assert tree(tmp_path / "target") == {"other": b"1"}
 
 
+def test_copying_one_object_removes_what_a_killed_run_left_beside_it_h48(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.put("large", LARGE)
+    stalled = front.fault("GetRange", kind=StallAtBodyByte(MIB), nth="always")
+    run = sterna.start("copy", bucket.url("large"), tmp_path / "target/")
+    stalled.wait_until_hit()
+    run.kill()
+    run.wait()
+    front.remove(stalled)
+    assert len(leftovers(tmp_path)) == 1
+    others = plant(tmp_path, {".sterna-00000000-99999-1-1.part": b"of another machine"})
+    assert sterna("copy", bucket.url("large"), tmp_path / "target").code == 0
+    assert leftovers(others) == [".sterna-00000000-99999-1-1.part"]
+    assert (tmp_path / "target").read_bytes() == LARGE
+
+
 @pytest.mark.parametrize("after", (1, 50, 140))
 def test_kill_9_during_many_small_downloads_then_a_clean_run_has_every_file_right_h46_h48(
     sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path, after: int

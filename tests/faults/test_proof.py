@@ -181,4 +181,6 @@ def test_H18_one_checksum_algorithm_from_the_beginning_of_an_upload_to_its_end(c
     case.is_arrived(case.up())
     begun = case.front.requests_of("CreateMPU")[0].headers["x-amz-checksum-algorithm"]
     for part in case.front.requests_of("UploadPart"):
-        assert [name for name in part.headers if name.startswith("x-amz-checksum-")] == [f"x-amz-checksum-{begun.lower()}"]
+        assert [name for name in part.headers if name.startswith("x-amz-checksum-")] == [
+            f"x-amz-checksum-{begun.lower()}"
+        ]

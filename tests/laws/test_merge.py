@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.model.entry import Entry
@@ -32,6 +32,7 @@ async def _listing(pages: list[list[Entry]]) -> AsyncIterator[list[Entry]]:
         yield page
 
 
+@settings(deadline=None)
 @given(paged(), paged())
 def test_the_merge_of_two_listings_is_what_two_dictionaries_say(
     source: tuple[dict[str, Entry], list[list[Entry]]], target: tuple[dict[str, Entry], list[list[Entry]]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.model.units import MIB
@@ -16,6 +16,7 @@ _SIZES = st.one_of(
 _WANTED = st.one_of(st.none(), st.integers(0, 2 * LARGEST_PART))
 
 
+@settings(deadline=None)
 @given(_SIZES, _WANTED)
 def test_H92_no_object_has_more_than_ten_thousand_parts_and_none_is_too_small_or_too_large(
     size: int, wanted: int | None
@@ -30,11 +31,13 @@ def test_H92_no_object_has_more_than_ten_thousand_parts_and_none_is_too_small_or
         assert each == wanted
 
 
+@settings(deadline=None)
 @given(_SIZES, _SIZES)
 def test_a_larger_object_has_no_smaller_parts(a: int, b: int) -> None:
     assert part_size(min(a, b)) <= part_size(max(a, b))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 3000), st.integers(1, 400))
 def test_parts_cover_every_byte_once_in_order(size: int, each: int) -> None:
     at = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.model.errors import WrongSetting
@@ -41,7 +41,9 @@ def test_a_bucket_and_what_stands_behind_it(text: str, bucket: str, path: str, p
     assert found.prefix == prefix
 
 
-@pytest.mark.parametrize("text", ["folder", "/a/b", ".", "-", "./s3:/x", "C:\\x", "c://x", "s3:/bucket", "a b/é", "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["folder", "/a/b", ".", "-", "./s3:/x", "C:\\x", "c://x", "s3:/bucket", "a b/é", "\udcff"]
+)
 def test_anything_without_a_scheme_is_of_this_machine(text: str) -> None:
     found = parse_location(text)
     assert found == LocalPath(Path(text))
@@ -79,6 +81,7 @@ def test_anything_else_is_refused_in_one_printable_sentence(text: str, says: str
         assert isinstance(parse_location(text), LocalPath)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_H74_a_location_names_itself_and_never_more_than_was_asked_for(path: str) -> None:
     try:

@@ -23,7 +23,14 @@ def test_the_first_request_to_stop_stands() -> None:
 def test_an_error_tells_only_what_it_knows() -> None:
     assert SternaError("No.").facts() == {}
     error = Corrupt("No.", operation="Get", key="a", status=200, code="x", words="y", request_id="z")
-    assert error.facts() == {"operation": "Get", "key": "a", "status": 200, "code": "x", "words": "y", "request_id": "z"}
+    assert error.facts() == {
+        "operation": "Get",
+        "key": "a",
+        "status": 200,
+        "code": "x",
+        "words": "y",
+        "request_id": "z",
+    }
     assert (str(error), error.sentence) == ("No.", "No.")
     assert isinstance(error, RetryLater)
     assert not ConnectionLost("Gone.").clean

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.model.units import GIB, KIB, MIB, TIB, duration_words, parse_size, printable, size_words
@@ -36,12 +36,16 @@ def test_sizes_are_read(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1", "1e6", "8 M B", "8iB", "8i", "8MiBs", "1,5M", "٣", "0x10", "nan", "1.", ".5", "9" * 400 + ".5"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "M", "-1", "1e6", "8 M B", "8iB", "8i", "8MiBs", "1,5M", "٣", "0x10", "nan", "1.", ".5", "9" * 400 + ".5"],
+)
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_size(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**18))
 def test_every_whole_number_of_bytes_is_read_exactly(size: int) -> None:
     assert parse_size(str(size)) == size
@@ -66,6 +70,7 @@ def test_sizes_are_written(size: int, words: str) -> None:
     assert size_words(size) == words
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**18))
 def test_a_written_size_has_at_most_four_digits_before_the_point(size: int) -> None:
     number, unit = size_words(size).split()
@@ -73,7 +78,8 @@ def test_a_written_size_has_at_most_four_digits_before_the_point(size: int) -> N
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0, "0:00:00"), (0.5, "0:00:01"), (59.4, "0:00:59"), (59.5, "0:01:00"), (3723, "1:02:03"), (360000, "100:00:00")]
+    ("seconds", "words"),
+    [(0, "0:00:00"), (0.5, "0:00:01"), (59.4, "0:00:59"), (59.5, "0:01:00"), (3723, "1:02:03"), (360000, "100:00:00")],
 )
 def test_durations_are_written(seconds: float, words: str) -> None:
     assert duration_words(seconds) == words
@@ -101,13 +107,16 @@ def test_H103_what_commands_a_terminal_or_hides_is_shown_escaped(text: str, show
 
 
 def test_H103_no_control_format_or_separator_character_of_unicode_survives() -> None:
-    bad = [chr(point) for point in range(0x110000) if unicodedata.category(chr(point)) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    bad = [
+        chr(point) for point in range(0x110000) if unicodedata.category(chr(point)) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    ]
     assert [f"U+{ord(one):04X}" for one in bad if one in printable(f"a{one}b")] == []
     shown = printable("".join(bad))
     assert shown.isascii()
     assert shown.isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_H103_what_was_made_printable_stays_as_it_is(text: str) -> None:
     shown = printable(text)

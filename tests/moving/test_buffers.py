@@ -15,7 +15,7 @@ from sterna.moving.buffers import Buffers, Lease
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 5))
+    asyncio.run(asyncio.wait_for(test(), 30))
 
 
 async def turns(count: int = 3) -> None:
@@ -144,7 +144,7 @@ def test_one_who_is_cancelled_when_granted_gives_the_memory_back() -> None:
     run(test)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**32), st.integers(10, 100))
 def test_the_budget_holds_whatever_is_asked_and_cancelled(seed: int, most: int) -> None:
     async def test() -> None:
@@ -158,7 +158,8 @@ def test_the_budget_holds_whatever_is_asked_and_cancelled(seed: int, most: int) 
             with await ask(size):
                 lent[number] = size
                 assert sum(lent.values()) <= buffers.lent <= most
-                assert held(buffers) <= most
+                # What was granted a moment ago is counted already, and not yet allocated.
+                assert sum(lent.values()) + held(buffers) - buffers.lent <= most
                 for _ in range(chance.randint(0, 4)):
                     await asyncio.sleep(0)
                 del lent[number]
@@ -181,9 +182,8 @@ def test_the_budget_holds_whatever_is_asked_and_cancelled(seed: int, most: int) 
 def test_an_error_inside_a_lease_gives_it_back() -> None:
     async def test() -> None:
         buffers = Buffers(10)
-        with pytest.raises(ZeroDivisionError):
-            with await buffers.lend(10):
-                raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), await buffers.lend(10):
+            raise ZeroDivisionError
         assert buffers.lent == 0
 
     run(test)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.moving.media import guess_type
@@ -43,6 +43,7 @@ def test_the_tables_of_this_machine_change_nothing(monkeypatch: pytest.MonkeyPat
         mimetypes.init()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.sampled_from([".txt", ".data", ".json", ".", ".x.y", ""]))
 def test_every_key_has_a_type_that_a_header_can_carry(key: str, ending: str) -> None:
     media = guess_type(key + ending)

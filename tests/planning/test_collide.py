@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.model.entry import Entry
@@ -30,6 +30,7 @@ def _oracle(entries: list[Entry]) -> dict[str, bool]:
     return refused
 
 
+@settings(deadline=None)
 @given(st.dictionaries(_KEYS, st.integers(0, 1), max_size=40))
 def test_H66_H67_the_refusals_are_those_that_looking_at_every_pair_finds(sizes: dict[str, int]) -> None:
     entries = [Entry(key, sizes[key], 0) for key in sorted(sizes)]
@@ -40,6 +41,7 @@ def test_H66_H67_the_refusals_are_those_that_looking_at_every_pair_finds(sizes: 
         assert why is None or printable(why) == why
 
 
+@settings(deadline=None)
 @given(st.sets(_KEYS, max_size=40))
 def test_H67_what_is_not_refused_can_stand_in_one_folder(keys: set[str]) -> None:
     collisions = Collisions(_holds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sterna.model.entry import Entry
@@ -185,6 +185,7 @@ def test_H117_times_are_equal_at_the_precision_of_the_coarser(a_ns: int, b_ns: i
     assert same_time(a_ns, b_ns) is same
 
 
+@settings(deadline=None)
 @given(st.integers(-(10**20), 10**20), st.integers(-2 * S, 2 * S))
 def test_same_time_is_symmetric_and_never_a_second_wide(a_ns: int, by: int) -> None:
     assert same_time(a_ns, a_ns)

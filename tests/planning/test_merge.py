@@ -42,7 +42,11 @@ def words(pair: Pair) -> str:
         ([["a"], [], ["c"]], [[], ["b"], []], ["a -", "- b", "c -"]),
         # The order is that of the bytes: '-' < '/' < '0', capitals first, and astral characters last.
         ([["a-", "a/", "a0"]], [["a/", "a/b"]], ["a- -", "a/ a/", "- a/b", "a0 -"]),
-        ([["B", "a", "\uffee", "\U0001f426"]], [["A", "\U0001f426"]], ["- A", "B -", "a -", "\uffee -", "\U0001f426 \U0001f426"]),
+        (
+            [["B", "a", "\uffee", "\U0001f426"]],
+            [["A", "\U0001f426"]],
+            ["- A", "B -", "a -", "\uffee -", "\U0001f426 \U0001f426"],
+        ),
     ],
 )
 def test_pairs_as_text(source: list[list[str]], target: list[list[str]], expected: list[str]) -> None:

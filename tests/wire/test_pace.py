@@ -44,7 +44,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 5))
+    asyncio.run(asyncio.wait_for(test(), 30))
 
 
 async def turns(count: int = 3) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import sys
 
 from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
+from sterna.jobs.job import carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
-from sterna.jobs.sync import carry_over
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
 from sterna.model.errors import SourceUnknown, WrongSetting
@@ -24,6 +26,7 @@ from sterna.moving.prove import Prover
 from sterna.moving.stream import StreamDownloader, StreamUploader
 from sterna.moving.upload import upload_headers
 from sterna.stores.local import LocalStore
+from sterna.stores.names import is_abandoned
 from sterna.stores.s3 import OneObject, S3Store
 
 
@@ -93,16 +96,27 @@ async def _down(bucket: S3Store, destination: LocalPath, settings: Settings, led
         return await _stream_down(single, settings, ledger)
     path = destination.path
     name = location.path.rpartition("/")[2]
-    if path.is_dir() or str(path).endswith("/"):
+    if path.is_dir() or destination.says_folder:
         path = path / name
     parent = path.absolute().parent
     with LocalStore.open(parent, create=True) as folder:
+        await asyncio.to_thread(_tidy, folder)
         async with download_carrier(single, folder, settings, ledger.tally, stop) as carrier:
             target = folder.folder.look(path.name)
             entry = Entry(path.name, found.size, found.mtime_ns, found.etag, found.storage_class)
             action = Action(Verb.DOWNLOAD if target is None or target.size != entry.size else Verb.LOOK,
                             path.name, "named", entry, target)  # fmt: skip
             return await _carry_one(carrier, action, ledger)
+
+
+def _tidy(store: LocalStore) -> None:
+    """Remove what killed runs left unfinished beside the target: nothing else of this job reads the folder (H48)."""
+    try:
+        with os.scandir(store.folder.path) as names:
+            abandoned = [item.name for item in names if is_abandoned(item.name)]
+    except OSError:
+        return  # a folder that one may write and not read
+    store.folder.remove_abandoned(abandoned)
 
 
 async def _below(bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:

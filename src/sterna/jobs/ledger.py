@@ -24,7 +24,7 @@ class Ledger:
         self.emit = emit
         self._stop = stop
         self._began = time.perf_counter()
-        self._moved_before = tally.moved_bytes
+        self._moved_before, self._wasted_before = tally.moved_bytes, tally.wasted_bytes
         self._ended = 0
         self._planned_before = tally.planned_objects
         self._watch = asyncio.get_running_loop().create_task(self._watch_speed())
@@ -109,8 +109,8 @@ class Ledger:
         summary, tally = self.summary, self.tally
         missing = tally.planned_objects - self._planned_before - self._ended
         summary.elapsed_s = time.perf_counter() - self._began
-        summary.moved_bytes = tally.moved_bytes - self._moved_before - tally.wasted_bytes
-        summary.wasted_bytes = tally.wasted_bytes
+        summary.wasted_bytes = tally.wasted_bytes - self._wasted_before
+        summary.moved_bytes = tally.moved_bytes - self._moved_before - summary.wasted_bytes
         summary.requests, summary.retries = tally.requests, tally.retries
         summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
         summary.durable = durable
@@ -121,7 +121,7 @@ class Ledger:
         if self._stop.is_requested:
             summary.exit_code = self._stop.exit_code
             self.notice(self._stop.reason)
-        elif summary.failed or missing:
+        elif summary.failed or missing or summary.left:
             # Where all that went wrong went wrong for one reason, and nothing was done, the code can say which.
             codes = {one.exit_code for one in summary.failures}
             summary.exit_code = codes.pop() if len(codes) == 1 and not summary.done and not missing else 1

@@ -40,7 +40,7 @@ class SternaError(Exception):
 
     def facts(self) -> dict[str, Any]:
         """What is known, for logs: only the members that are set."""
-        names = ("operation", "key", "status", "code", "words", "request_id", "attempts")
+        names = ("operation", "key", "status", "code", "words", "request_id")
         return {name: value for name in names if (value := getattr(self, name))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ class LocalPath:
     """A file or folder of this machine. ``-`` is standard input or output (``is_stream``)."""
 
     path: Path
+    says_folder: bool = False  # the user wrote a trailing slash: one object is to go below it
 
     @property
     def is_stream(self) -> bool:
@@ -58,7 +60,7 @@ def parse_location(text: str) -> Location:
         raise WrongSetting("A location is empty; give a folder or s3://bucket/prefix.")
     scheme = _SCHEME.match(text)
     if scheme is None:
-        return LocalPath(Path(text))
+        return LocalPath(Path(text), text.endswith(("/", os.sep)))
     if scheme[1].lower() != "s3":
         raise WrongSetting(f"{printable(text)}: {scheme[1]}:// is not known; give a folder or s3://bucket/prefix.")
     rest = text[scheme.end() :]

@@ -23,7 +23,7 @@ def parse_size(text: str) -> int:
     for _ in range(_POWERS[(match[2] or "").upper()]):
         unit *= 1000 if decimal else 1024
     whole, _, fraction = match[1].partition(".")
-    return int(whole) * unit + int(fraction or "0") * unit // 10 ** len(fraction)
+    return int(whole) * unit + int(fraction or "0") * unit // int("1" + "0" * len(fraction))
 
 
 def size_words(size: float) -> str:

@@ -95,6 +95,10 @@ class Downloader:
                 response = await self._store.get(key, limit=self._limits.part_threshold, check=check)
             found = self._store.look_of(key, response)
             data = response.body
+            if found.checksum and not found.whole:
+                lease.release()  # a small object of several parts, whose sum of sums only its parts can be held against
+                await self._in_ranges(action, ticket)
+                return
             if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
                 data = await self._with_right_md5(key, found, data)
         except BaseException:
@@ -108,19 +112,9 @@ class Downloader:
         self._writer.put(key, data, _mtime(found), action.target, ticket, lease)
 
     def _check_whole(self, action: Action, response: Response) -> None:
-        """The length that was announced came (the connection saw to that); it must be the object's, the checksum right.
-
-        An answer without the ETag that the listing shows is no object's: a proxy or a portal speaks (H12). And one
-        version has one length: another under the same ETag was cut or changed on its way, however well it was framed
-        (H22, H37).
-        """
+        """The length that was announced came (the connection saw to that); it must be the object's, the checksum right."""
         found = self._store.look_of("", response)
-        listed, length = action.source, len(response.body)
-        if listed is not None and listed.etag:
-            if not found.entry.etag and not found.whole:
-                raise Corrupt("Something else than the object was answered: it has no ETag.", operation="Get")
-            if found.entry.etag == listed.etag and length != listed.size:
-                raise Corrupt(f"{length} bytes came, and the object has {listed.size}.", operation="Get")
+        _check_look(action, found, len(response.body))
         if found.whole:
             kind = algorithm(found.checksum_name)
             if kind.encode(kind.update(response.body, 0)) != found.checksum:
@@ -167,6 +161,7 @@ class Downloader:
         if found is None:
             raise ObjectGone(f"{key} is not there.", operation="Head", code="NoSuchKey")
         size = found.entry.size
+        _check_look(action, found, size)
         each, kind, by_parts = await self._cut(key, found)
         draft = await self._disk.slow(self._begin, key, size)
         try:
@@ -241,7 +236,7 @@ class Downloader:
             if by_parts:
                 shown = kind.composite(sums)
             else:
-                whole = sums[0]
+                whole = sums[0] if sums else 0  # nothing is left of it by now: the sum of nothing
                 for number, part in enumerate(sums[1:], 1):
                     whole = kind.combine(whole, part, min(each, size - number * each))
                 shown = kind.encode(whole)
@@ -258,6 +253,21 @@ class Downloader:
                 raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
             self._store.learned.etag_is_opaque = True
         return "length"
+
+
+def _check_look(action: Action, found: Look, size: int) -> None:
+    """What answers must be the object that was listed, or a newer one.
+
+    Without the ETag that the listing shows it is none: a proxy or a portal speaks (H12). And one version has one
+    length: another under the same ETag was cut or changed on its way, however well it was framed (H22, H37).
+    """
+    listed = action.source
+    if listed is None or not listed.etag:
+        return
+    if not found.entry.etag and not found.whole:
+        raise Corrupt("Something else than the object was answered: it has no ETag.", operation="Get")
+    if found.entry.etag == listed.etag and size != listed.size:
+        raise Corrupt(f"The object has {listed.size} bytes, and {size} came or were told of.", operation="Get")
 
 
 def _check_same(etag: str, response: Response) -> None:

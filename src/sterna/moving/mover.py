@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from sterna.model.actions import Action
+from sterna.model.errors import CredentialsExpired
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.wire.pace import Gate
 
 Carry = Callable[[Action], Awaitable[Outcome | asyncio.Future[Outcome]]]
+_NO_KEYS = CredentialsExpired.__name__
 GRACE_S = 2.0  # what is in flight when the end is asked for may end by itself so long
 
 
@@ -26,7 +28,16 @@ class _Batch:
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def ended_later(self, future: asyncio.Future[Outcome]) -> None:
-        self.ended(future.result())
+        error = asyncio.CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            self.failed(error)
+        else:
+            self.ended(future.result())
+
+    def failed(self, error: BaseException) -> None:
+        """A fault of ours: the batch must not wait for ever, and the run must fail."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
     def ended(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
@@ -94,14 +105,15 @@ class Mover:
                 if not self._stop.is_requested:
                     raise
                 return
-            except BaseException as error:  # a fault of ours: the batch must not wait for ever, and the run must fail
-                if not batch.done.done():
-                    batch.done.set_exception(error)
-                return
+            except BaseException as error:
+                batch.failed(error)
+                continue
             if isinstance(outcome, Outcome):
+                if outcome.error_kind == _NO_KEYS:
+                    self._stop.request(outcome.error, outcome.exit_code)  # nothing more can be sent or received
                 batch.ended(outcome)
             elif outcome.done():
-                batch.ended(outcome.result())
+                batch.ended_later(outcome)
             else:
                 outcome.add_done_callback(batch.ended_later)
         if (lane := asyncio.current_task()) is not None:

@@ -14,6 +14,7 @@ from sterna.wire.checksum import sum_of
 
 _READ_BACK = 64 * MIB  # so much is read again where nothing else tells whether it is what was sent
 _LOOKS = 5  # at an object that is not to be seen as it was sent: some servers show what they took a moment later
+_LONG = 900  # characters: with a prefix, a longer marker might be more than the 1,024 bytes of a key
 _FEW = 2  # up to so many uploads HEADs are fewer requests than a listing and the HEADs that may follow it
 
 
@@ -124,6 +125,6 @@ def just_before(key: str) -> str:
     Plain ASCII where ``key`` is: not every server takes other characters as a marker.
     """
     last = key[-1]
-    if "!" < last <= "~":
+    if "!" < last <= "~" and len(key) < _LONG:
         return f"{key[:-1]}{chr(ord(last) - 1)}~"
     return key[:-1]

@@ -19,6 +19,7 @@ from sterna.stores.s3 import S3Store, Upload
 from sterna.wire.checksum import algorithm
 
 _BITE = MIB
+_WORDS = 64 * 1024  # of an answer that is a refusal
 _AHEAD = 8  # parts in flight: a stream comes and goes through one pipe, which more would not make faster
 
 
@@ -192,7 +193,7 @@ class StreamDownloader:
             sink = _Fill(lease.view)
             async with self._store.client.gate:
                 await self._store.get(
-                    key, limit=0, etag=etag, span=(start, start + length), sink=sink, restart=sink.restart
+                    key, limit=_WORDS, etag=etag, span=(start, start + length), sink=sink, restart=sink.restart
                 )
             if sink.received != length:
                 raise Corrupt(f"{sink.received} of {length} bytes came.", operation="Get", key=key)

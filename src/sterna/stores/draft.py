@@ -27,6 +27,11 @@ _NEW_LARGE = _NEW | os.O_RDWR  # a mover may read back what it wrote
 # process that is killed leaves nothing behind.
 _NEW_UNNAMED = getattr(os, "O_TMPFILE", 0) | os.O_WRONLY | getattr(os, "O_CLOEXEC", 0)
 
+# Of a longer write the kernel makes folios as long, for which it breaks up memory that it has not used of late: on a
+# virtual machine, whose host must then find that memory, 2 GiB in pieces of 512 KiB took 3.0 s of system time, in
+# pieces of 64 KiB 1.3 s (Linux 6.18, ext4).
+_PIECE = 64 * 1024
+
 DEFAULT_MODE = 0o666  # before the umask, as for any program's file
 
 _RENAME_NOREPLACE = 1  # linux/fs.h
@@ -92,11 +97,10 @@ class Draft:
         """Write all of the view at this offset."""
         length = len(view)
         try:
-            done = os.pwrite(self._fd, view, offset)
-            if done < length:
-                rest = memoryview(view)
-                while done < length:
-                    done += os.pwrite(self._fd, rest[done:], offset + done)
+            rest = memoryview(view)
+            done = 0
+            while done < length:
+                done += os.pwrite(self._fd, rest[done : done + _PIECE], offset + done)
         except OSError as error:
             raise translate(error, "write", self.shown, self.key) from error
         if self._written is not None:
@@ -359,9 +363,10 @@ def write_small(
         fd, temporary = _open_new(folder, key, _NEW_SMALL, mode & 0o777)
     draft = Draft(folder, key, temporary, fd, len(data))
     try:
-        done = os.write(fd, data)
+        rest = memoryview(data)
+        done = 0
         while done < len(data):
-            done += os.write(fd, data[done:])
+            done += os.write(fd, rest[done : done + _PIECE])
         if mtime_ns is not None:
             os.utime(fd, ns=(mtime_ns, mtime_ns))
         draft._learn(os.fstat(fd))

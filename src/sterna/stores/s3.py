@@ -7,6 +7,7 @@ import base64
 import hashlib
 import operator
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
+_EMPTY_PAGES = 100  # in a row; honest servers send a few, where they skip what was deleted
+_DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
 
 
 class Look(NamedTuple):
@@ -54,7 +57,7 @@ class Learned:
 
     ``checksum`` is empty until known, then CRC64NVME, CRC32C or MD5 (Content-MD5 only). ``composite`` says that it
     knows no full-object sum of a multipart object. ``etag_is_opaque``: a plain object's ETag was seen not to be MD5;
-    ``etag_is_md5``: it was seen to be.
+    ``etag_is_md5``: it was seen to be, and ``part_etag_is_md5`` those of parts, which some servers make otherwise.
     """
 
     checksum: str = ""
@@ -62,6 +65,7 @@ class Learned:
     composite: bool = False
     etag_is_opaque: bool = False
     etag_is_md5: bool = False
+    part_etag_is_md5: bool = False
 
     CANDIDATES = ("CRC64NVME", "CRC32C", "MD5")
 
@@ -146,7 +150,7 @@ class S3Store:
         Raises Corrupt where the listing contradicts itself: keys not ascending, truncated without a token, a token
         that does not move on, a foreign prefix (H76, H77, H79, H80).
         """
-        last, token = "", ""
+        last, token, empty = "", "", 0
         after = self.prefix + start_after if start_after else ""
         asked: asyncio.Task[Response] | None = asyncio.create_task(self._list(after=after))
         try:
@@ -166,6 +170,9 @@ class S3Store:
                 if page.truncated != (asked is not None):
                     raise Corrupt("The listing contradicts itself about its end.", operation="List")
                 entries = self._own(page)
+                empty = 0 if entries else empty + 1
+                if empty > _EMPTY_PAGES:
+                    raise Corrupt("The listing goes on and on without a key; it cannot be trusted.", operation="List")
                 if entries:
                     _check_ascending(entries, last)
                     last = entries[-1].key
@@ -316,10 +323,24 @@ class S3Store:
         check one. The checksum is ``NAME:value``, base64 as S3 shows it.
         """
         if not self.learned.checksum:
-            async with self._discovering:  # one upload finds out what the endpoint knows; the others wait for it
+            async with self._one_at_first():  # one upload finds out what the endpoint knows; the others wait for it
                 if not self.learned.checksum:
                     return await self._put(key, data, headers)
         return await self._put(key, data, headers)
+
+    @asynccontextmanager
+    async def _one_at_first(self) -> AsyncIterator[None]:
+        """Let one upload after the other go ahead; one that stalls holds up the others for a moment only (H38)."""
+        try:
+            async with asyncio.timeout(_DISCOVERY_S):
+                await self._discovering.acquire()
+        except TimeoutError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._discovering.release()
 
     async def _put(self, key: str, data: Body, headers: dict[str, str]) -> tuple[Response, str, str]:
         name, sums, expected = self._sums(data)
@@ -331,8 +352,10 @@ class S3Store:
             if not stored:  # S3 gives one: whoever answered was not the server (H12)
                 raise Corrupt(f"{printable(key)}: the answer to Put has no ETag.", operation="Put", key=key)
             self._check_sum(name, expected, key, response)
-            if self._is_other_md5(response, sums) and self.learned.etag_is_md5:
+            same = self._is_same_md5(response, sums)
+            if same is False and self.learned.etag_is_md5:
                 raise _other_bytes(key, "its MD5")
+            self.learned.etag_is_md5 |= bool(same)
 
         while True:
             request = Request("Put", "PUT", self.bucket, self.key_of(key), headers={**headers, **sums, **self.own_headers},
@@ -346,7 +369,7 @@ class S3Store:
                 if isinstance(error, Corrupt) and stored:
                     await self._take_back(key, stored)
                 raise
-            if self._is_other_md5(response, sums) and not self.learned.etag_is_opaque:
+            if self._is_same_md5(response, sums) is False and not self.learned.etag_is_opaque:
                 # Either this server's ETags are no MD5, or it stored other bytes: only they can tell.
                 if not await self._holds(key, data):
                     self.learned.etag_is_md5 = True
@@ -354,17 +377,15 @@ class S3Store:
                 self.learned.etag_is_opaque = True
             return response, self._proof(name, response), f"{name}:{expected or sums['content-md5']}"
 
-    def _is_other_md5(self, response: Response, sums: dict[str, str]) -> bool:
-        """Whether the ETag looks like the MD5 of other bytes, and nothing better than an ETag was shown."""
+    def _is_same_md5(self, response: Response, sums: dict[str, str]) -> bool | None:
+        """Whether the ETag is the MD5 that was sent; None where that says nothing, or something better was shown."""
         sent, etag = sums.get("content-md5"), response.text(b"etag").strip('"')
         if sent is None or any(name.startswith(b"x-amz-checksum-") for name in response.headers):
-            return False
+            return None
         # What is encrypted by KMS or with a customer's key has an ETag that is no MD5 (H14).
         if not _looks_like_md5(etag) or self.own_headers or b"x-amz-server-side-encryption" in response.headers:
-            return False
-        same = base64.b64decode(sent).hex() == etag.lower()
-        self.learned.etag_is_md5 |= same
-        return not same
+            return None
+        return base64.b64decode(sent).hex() == etag.lower()
 
     async def _holds(self, key: str, data: Body) -> bool:
         """Read back what was just put, and compare it byte by byte."""
@@ -509,7 +530,7 @@ class S3Store:
         ``restart`` is called before each further attempt, and may raise where there is no use in one.
         """
         if not self.learned.checksum:
-            async with self._discovering:
+            async with self._one_at_first():
                 if not self.learned.checksum:
                     return await self._put_part(upload, number, data, crc, restart)
         return await self._put_part(upload, number, data, crc, restart)
@@ -539,6 +560,10 @@ class S3Store:
                     f"The server took part {number} and gave it no ETag.", operation="UploadPart", key=upload.key
                 )
             self._check_sum(upload.checksum, expected, upload.key, response)
+            same = self._is_same_md5(response, headers)
+            if same is False and self.learned.part_etag_is_md5:
+                raise _other_bytes(upload.key, f"the MD5 of part {number}")
+            self.learned.part_etag_is_md5 |= bool(same)
 
         request = Request("UploadPart", "PUT", self.bucket, self.key_of(upload.key), headers=headers, body=data,
                           query=f"partNumber={number}&uploadId={encode_value(upload.id)}",

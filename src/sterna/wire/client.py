@@ -117,6 +117,7 @@ class Client:
         self._ready = False
         self._lock = asyncio.Lock()
         self._pools: list[Pool] = []
+        self._retired: list[Pool] = []  # of a region that was wrong
         self._budget = Budget(side.retries)
         self._skew_s = 0.0
         self._region_corrected = False
@@ -162,7 +163,7 @@ class Client:
     async def aclose(self) -> None:
         """End the connections."""
         self.gate.close()
-        for pool in self._pools:
+        for pool in (*self._retired, *self._pools):
             await pool.close()
 
     async def prepare(self) -> None:
@@ -297,6 +298,9 @@ class Client:
         """Make pools and signer of what is known now."""
         endpoints = endpoints_for(self._addressing, self.bucket, self._region)
         if [pool.endpoint for pool in self._pools] != list(endpoints):
+            for pool in self._pools:
+                pool.retire()
+            self._retired += self._pools
             self._pools = [
                 Pool(endpoint, proxy_for(endpoint, os.environ), self._tls, self._side.timeouts)
                 for endpoint in endpoints

@@ -13,6 +13,7 @@ from sterna.wire.parser import HEAD_LIMIT, Head
 
 _HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
 SLICE = 1024 * 1024  # a large body is handed over in slices: progress is seen, and a stalled one can be left
+_MOST_INTERIM = 256 * 1024  # bytes of answers 1xx before the real one
 _BODY_LIMIT = 16 * 1024 * 1024  # of an answer that nobody gave a sink or a limit for: a listing page, an error (H39)
 
 
@@ -85,6 +86,10 @@ class Connection(asyncio.BufferedProtocol):
         self._drained: asyncio.Future[None] | None = None
         self._write_paused = False
         self._sink: Sink | None = None
+        self._interim = 0  # bytes of answers 1xx in this exchange
+        self._has_ended = False  # the peer closed its side in order
+        self._overflow = bytearray()  # of a body without an announced length, what the sink has no room for yet
+        self._body_ended = False
         self._into_sink = False
         self._body = bytearray()
         self._body_view = memoryview(b"")
@@ -115,8 +120,8 @@ class Connection(asyncio.BufferedProtocol):
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._until_close and error is None:
-            self._finish()
+        if self._until_close and self._has_ended and error is None:
+            self._end_body()
             return
         nothing_came = self._filled == 0 and self._head is None
         why = f": {error}" if error else ""
@@ -128,6 +133,7 @@ class Connection(asyncio.BufferedProtocol):
         )
 
     def eof_received(self) -> bool:
+        self._has_ended = True
         return False  # close
 
     def pause_writing(self) -> None:
@@ -145,7 +151,9 @@ class Connection(asyncio.BufferedProtocol):
                 try:
                     room = self._sink.room()
                 except SternaError as error:
-                    self._fail(error)
+                    # Not from here: uvloop 0.23 crashes where a transport is aborted while it asks for a buffer.
+                    self._into_sink, self._left = False, 0
+                    self._loop.call_soon(self._fail, error)
                     return memoryview(bytearray(1))
                 return room if len(room) <= self._left else room[: self._left]
             return self._body_view[-self._left :]
@@ -196,6 +204,7 @@ class Connection(asyncio.BufferedProtocol):
         self._bodyless = bodyless
         self._sink = sink
         self._limit = limit
+        self._interim = 0
         self.progress_s = self._loop.time()
         if sink is not None:
             sink.on_room(partial(self._resume_for, sink))
@@ -224,7 +233,7 @@ class Connection(asyncio.BufferedProtocol):
         transport.write(head)
         for start in range(0, len(body), SLICE):
             transport.write(body[start : start + SLICE])
-            self.moved += SLICE
+            self.moved += min(SLICE, len(body) - start)
             if self._write_paused and not waiter.done():
                 self._drained = self._loop.create_future()
                 await self._drained
@@ -291,8 +300,22 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume_for(self, sink: Sink) -> None:
         """The sink has room again; its exchange may have ended meanwhile, and another one be under way."""
-        if sink is self._sink and self._transport is not None and not self._transport.is_closing():
-            self.progress_s = self._loop.time()
+        if sink is not self._sink or self._waiter is None or self._waiter.done():
+            return
+        self.progress_s = self._loop.time()
+        if self._overflow:
+            waiting, self._overflow = self._overflow, bytearray()
+            try:
+                self._pour(waiting)
+            except SternaError as error:
+                self._fail(error)
+                return
+            if self._overflow:
+                return
+            if self._body_ended:
+                self._finish()
+                return
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def close(self) -> None:
@@ -312,25 +335,29 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _try_head(self) -> None:
-        end = self._buffer.find(b"\r\n\r\n", 0, self._filled)
-        if end < 0:
-            if self._filled >= HEAD_LIMIT:
-                raise Corrupt("The server's answer has more than 64 KiB of headers.")
-            if self._filled == len(self._buffer):
-                self._buffer = self._buffer + bytearray(len(self._buffer))
-                self._view = memoryview(self._buffer)
-            return
         if self._waiter is None or self._waiter.done():
-            self.close()  # bytes that nobody asked for: whatever they are, the next answer must not be one of them
+            self.close()  # bytes that nobody asked for: whatever they are, the next answer must not begin with them
             return
-        end += 4
-        head = self._head = Head(bytes(self._view[:end]))
-        rest = self._filled - end
-        if 100 <= head.status < 200:
+        while True:
+            end = self._buffer.find(b"\r\n\r\n", 0, self._filled)
+            if end < 0:
+                if self._filled >= HEAD_LIMIT:
+                    raise Corrupt("The server's answer has more than 64 KiB of headers.")
+                if self._filled == len(self._buffer):
+                    self._buffer = self._buffer + bytearray(len(self._buffer))
+                    self._view = memoryview(self._buffer)
+                return
+            end += 4
+            head = Head(bytes(self._view[:end]))
+            rest = self._filled - end
+            if not 100 <= head.status < 200:
+                break
+            self._interim += end
+            if self._interim > _MOST_INTERIM:
+                raise Corrupt("The server keeps announcing an answer and gives none.")
             self._buffer[:rest] = self._buffer[end : self._filled]
-            self._filled, self._head = rest, None
-            self._try_head()
-            return
+            self._filled = rest
+        self._head = head
         if not head.keep_alive or self._sending:
             self.reusable = False
         if self._bodyless or head.status in (204, 304):
@@ -365,13 +392,21 @@ class Connection(asyncio.BufferedProtocol):
             self._finish(bytes(self._view[start : start + rest]))
             return
         if not self._left:
-            self._finish()
+            self._end_body()
 
-    def _pour(self, data: memoryview | bytes) -> None:
-        """Copy what came together with the head, or in chunks, into the sink."""
+    def _pour(self, data: memoryview | bytes | bytearray) -> None:
+        """Copy what came together with the head, or without an announced length, into the sink; what it has no room
+        for waits here, and nothing more is read meanwhile."""
         sink = cast(Sink, self._sink)
         data = memoryview(data)
+        if self._overflow:
+            self._overflow += data
+            return
         while data:
+            if sink.is_full:
+                self._overflow += data
+                self._pause()
+                return
             room = sink.room()
             count = min(len(room), len(data))
             room[:count] = data[:count]
@@ -391,6 +426,12 @@ class Connection(asyncio.BufferedProtocol):
                 if len(self._body) > self._limit:
                     raise Corrupt(f"The server's answer does not end; more than {self._limit} bytes came.")
         if head.chunked and head.ended:
+            self._end_body()
+
+    def _end_body(self) -> None:
+        """All of a body without an announced length has come; the sink may not have had it all yet."""
+        self._body_ended = True
+        if not self._overflow:
             self._finish()
 
     def _finish(self, body: bytes | bytearray | None = None) -> None:
@@ -403,6 +444,7 @@ class Connection(asyncio.BufferedProtocol):
         self._left = 0
         self._into_sink = False
         self._until_close = False
+        self._overflow, self._body_ended = bytearray(), False
         self._head = None
         self.answers += 1
         if head is not None and waiter is not None and not waiter.done():

@@ -51,6 +51,7 @@ class Pool:
         self.is_trusted = endpoint.is_tls or endpoint.is_loopback  # nobody on the way can change a body unseen
         self.sends_files = not endpoint.is_tls and hasattr(os, "sendfile")
         self.has_answered = False
+        self._is_retired = False
         self.opened = 0
         # What a plain HTTP proxy wants before the path and among the headers; nothing through a tunnel.
         plain = proxy is not None and not endpoint.is_tls
@@ -75,8 +76,18 @@ class Pool:
         self._busy.discard(connection)
         if connection.answers:
             self.has_answered = True  # also by a server that closes after each answer
-        if connection.reusable:
+        if connection.reusable and not self._is_retired:
             self._idle.append((connection, self._loop.time()))
+        else:
+            connection.close()
+
+    def retire(self) -> None:
+        """Another pool takes over: idle connections end now, the others with their exchange. (One that nobody closes
+        keeps uvloop's loop from closing.)"""
+        self._is_retired = True
+        for connection, _ in self._idle:
+            connection.close()
+        self._idle.clear()
 
     async def open(self) -> Connection:
         """A new connection. Raises RetryLater while nobody answers, WrongSetting where trying again cannot help."""
@@ -115,9 +126,11 @@ class Pool:
         host, port = (proxy.host, proxy.port) if proxy is not None else (endpoint.host, endpoint.port)
         errors: list[OSError] = []
         addresses = await self._addresses_of(host, port)
+        first = self._turn
+        self._turn += 1  # the next connection begins with the next address, also when this one hangs
         context = self._tls_context() if endpoint.is_tls else None
         for turn in range(len(addresses)):
-            family, address = addresses[(self._turn + turn) % len(addresses)]
+            family, address = addresses[(first + turn) % len(addresses)]
             try:
                 raw = socket.socket(family, socket.SOCK_STREAM)
                 try:
@@ -137,7 +150,6 @@ class Pool:
                 except BaseException:
                     raw.close()
                     raise
-                self._turn += turn + 1  # the next connection goes to the next address
                 return connection
             except ssl.SSLError:
                 raise

@@ -120,7 +120,7 @@ def judge(response: Response, operation: str, bucket: str, key: str) -> SternaEr
         operation=operation,
         key=key,
         status=status,
-        code=code or str(status),
+        code=printable(code)[:100] or str(status),
         words=printable(words)[:500],
         request_id=printable(request_id)[:200],
         retry_after_s=_retry_after(response),

@@ -1,0 +1,249 @@
+"""Connections of one endpoint: kept, reused, opened over all addresses, ended when they stall."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from sterna.model.errors import ConnectionLost, RetryLater, SternaError, WrongSetting
+from sterna.wire.connection import Connection
+from sterna.wire.endpoints import Addressing, Endpoint, endpoints_for
+from sterna.wire.pool import Pool, Timeouts
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def no_tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def endpoint(url: str) -> Endpoint:
+    return endpoints_for(Addressing(urls=(url,)), "bucket", "us-east-1")[0]
+
+
+async def answering(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(OK)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        await reader.read()
+    except ConnectionError:
+        pass
+    writer.close()
+
+
+@asynccontextmanager
+async def serving(serve: Serve, timeouts: Timeouts | None = None, host: str = "127.0.0.1") -> AsyncIterator[Pool]:
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pool = Pool(endpoint(f"http://{host}:{port}"), None, no_tls, timeouts or Timeouts())
+    try:
+        yield pool
+    finally:
+        await pool.close()
+        server.close()
+        for _ in range(5):  # let the server's tasks see the end
+            await asyncio.sleep(0.001)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 10))
+
+
+async def exchanged(pool: Pool) -> Connection:
+    connection = pool.idle() or await pool.open()
+    try:
+        assert (await connection.exchange(GET)).body == b"ok"
+    finally:
+        pool.release(connection)
+    return connection
+
+
+def test_a_connection_is_kept_and_used_again() -> None:
+    async def test() -> None:
+        async with serving(answering) as pool:
+            assert pool.idle() is None
+            assert not pool.has_answered
+            first = await exchanged(pool)
+            assert pool.has_answered
+            assert await exchanged(pool) is first
+            assert pool.opened == 1
+            assert repr(pool).endswith("0 busy, 1 idle>")
+            assert first.answers == 2
+
+    run(test)
+
+
+def test_of_several_idle_connections_the_last_used_is_next() -> None:
+    async def test() -> None:
+        async with serving(answering) as pool:
+            first, second = await pool.open(), await pool.open()
+            assert repr(pool).endswith("2 busy, 0 idle>")
+            for connection in (first, second):
+                await connection.exchange(GET)
+                pool.release(connection)
+            assert pool.idle() is second
+            assert pool.idle() is first
+            assert pool.idle() is None
+
+    run(test)
+
+
+def test_H36_a_connection_that_was_idle_too_long_is_not_used() -> None:
+    async def test() -> None:
+        async with serving(answering, Timeouts(keep_s=0.0)) as pool:
+            first = await exchanged(pool)
+            assert await exchanged(pool) is not first
+            assert not first.reusable
+
+    run(test)
+
+
+def test_a_connection_that_the_server_closed_while_idle_is_not_used() -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK)
+        writer.close()
+
+    async def test() -> None:
+        async with serving(once) as pool:
+            first = await exchanged(pool)
+            while first.reusable:  # noqa: ASYNC110 - the connection tells no event
+                await asyncio.sleep(0.001)
+            assert await exchanged(pool) is not first
+            assert pool.opened == 2
+
+    run(test)
+
+
+def test_a_failed_exchange_gives_no_connection_back() -> None:
+    async def hanging_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def test() -> None:
+        async with serving(hanging_up) as pool:
+            connection = await pool.open()
+            with pytest.raises(ConnectionLost):
+                await connection.exchange(GET)
+            pool.release(connection)
+            assert repr(pool).endswith("0 busy, 0 idle>")
+            assert not pool.has_answered
+
+    run(test)
+
+
+def test_H38_an_exchange_in_which_nothing_moves_is_ended() -> None:
+    async def test() -> None:
+        async with serving(silent, Timeouts(idle_s=0.1)) as pool:
+            connection = await pool.open()
+            with pytest.raises(ConnectionLost) as caught:
+                await connection.exchange(GET)
+            assert "0.1 s" in caught.value.sentence
+            pool.release(connection)
+
+    run(test)
+
+
+def test_H38_an_exchange_in_which_next_to_nothing_moves_is_ended() -> None:
+    async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        try:
+            while not writer.is_closing():
+                writer.write(b"x")
+                await asyncio.sleep(0.005)
+        except ConnectionError:
+            pass
+
+    async def test() -> None:
+        timeouts = Timeouts(idle_s=0.04, slow_s=0.03, slowest_bytes_per_s=100_000.0)
+        async with serving(dripping, timeouts) as pool:
+            connection = await pool.open()
+            with pytest.raises(ConnectionLost) as caught:
+                await connection.exchange(GET)
+            assert "Next to nothing" in caught.value.sentence
+            pool.release(connection)
+
+    run(test)
+
+
+def test_an_address_that_refuses_is_passed_over_for_the_next() -> None:
+    async def test() -> None:
+        # localhost is ::1 and 127.0.0.1 on most machines; the server listens on the second alone.
+        async with serving(answering, host="localhost") as pool:
+            for _ in range(3):
+                await exchanged(pool)
+
+    run(test)
+
+
+def test_nobody_listening_is_said_with_the_address_and_what_to_check() -> None:
+    async def test() -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            pool = Pool(endpoint(f"http://127.0.0.1:{port}"), None, no_tls, Timeouts())
+            with pytest.raises(ConnectionLost) as caught:
+                await pool.open()
+            assert f"127.0.0.1:{port}" in caught.value.sentence
+            assert "check --endpoint-url" in caught.value.sentence
+            await pool.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("serve", "timeouts", "kind", "says"),
+    [
+        (silent, Timeouts(connect_s=0.03), RetryLater, "does not answer within 0.03 s"),
+        (answering, Timeouts(), WrongSetting, "does not speak TLS; write http://"),
+    ],
+)
+def test_a_server_that_does_not_speak_TLS_is_said_so(
+    serve: Serve, timeouts: Timeouts, kind: type[SternaError], says: str
+) -> None:
+    async def babbling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await serve(reader, writer)
+
+    async def test() -> None:
+        server = await asyncio.start_server(silent if serve is silent else babbling, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        pool = Pool(endpoint(f"https://127.0.0.1:{port}"), None, no_tls, timeouts)
+        with pytest.raises(kind) as caught:
+            await pool.open()
+        assert says in caught.value.sentence
+        await pool.close()
+        server.close()
+        for _ in range(5):
+            await asyncio.sleep(0.001)
+
+    run(test)
+
+
+def test_closing_ends_what_is_busy_and_what_is_idle() -> None:
+    async def test() -> None:
+        async with serving(silent) as pool:
+            busy = await pool.open()
+            task = asyncio.create_task(busy.exchange(GET))
+            await asyncio.sleep(0)
+            await pool.close()
+            with pytest.raises(ConnectionLost):
+                await task
+            assert repr(pool).endswith("0 busy, 0 idle>")
+
+    run(test)
