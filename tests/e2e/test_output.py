@@ -89,9 +89,10 @@ def test_a_bucket_that_does_not_exist_is_a_sentence_that_says_what_to_do(
     sterna: Sterna, tmp_path: Path, server: Server
 ) -> None:
     source = plant(tmp_path / "source", {"a": b"1"})
-    for arguments in ((source, "s3://no-such-bucket-here/p"), ("s3://no-such-bucket-here/p", tmp_path / "t")):
-        done = sterna("sync", *arguments)
-        assert done.code in (1, 2), done.err
+    missing = "s3://no-such-bucket-here/p"
+    for code, where, to in ((2, source, missing), (4, missing, tmp_path / "t")):
+        done = sterna("sync", where, to)
+        assert done.code == code, done.err
         assert "no-such-bucket-here does not exist; create it with: sterna mb" in done.err + done.out
         assert "Traceback" not in done.err
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
-_EMPTY_PAGES = 100  # in a row; honest servers send a few, where they skip what was deleted
+_EMPTY_PAGES = 40  # in a row; honest servers send a few, where they skip what was deleted
 _DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
 
 

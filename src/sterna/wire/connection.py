@@ -330,6 +330,11 @@ class Connection(asyncio.BufferedProtocol):
         """This side does not read now: the disk is slower than the network."""
         return self._transport is not None and self._into_sink and not self._transport.is_reading()
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent: on a slow line this falls long before the transport asks for more."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     def _pause(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()

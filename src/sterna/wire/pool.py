@@ -206,10 +206,15 @@ class Pool:
         """Every second, end the exchanges in which nothing, or next to nothing, moves."""
         timeouts = self._timeouts
         marks: dict[Connection, tuple[float, int]] = {}
+        waiting: dict[Connection, int] = {}  # bytes not sent yet, as of the last look
         while self._busy or self._idle:
             await asyncio.sleep(min(1.0, timeouts.idle_s / 4))
             now = self._loop.time()
             for connection in list(self._busy):
+                unsent = connection.unsent
+                if unsent != waiting.get(connection, 0):
+                    connection.progress_s = now
+                    waiting[connection] = unsent
                 if connection.is_paused:
                     connection.progress_s = now
                     marks.pop(connection, None)
@@ -223,8 +228,9 @@ class Pool:
                         if 0 < connection.moved - moved < timeouts.slowest_bytes_per_s * timeouts.slow_s:
                             connection.fail(ConnectionLost(f"Next to nothing moved for {timeouts.slow_s:g} s."))
                         marks[connection] = (now, connection.moved)
-            for connection in marks.keys() - self._busy:
-                del marks[connection]
+            for gone in (marks, waiting):
+                for connection in gone.keys() - self._busy:
+                    del gone[connection]
             kept = [(c, since) for c, since in self._idle if c.reusable and now - since < timeouts.keep_s]
             for connection, _ in self._idle:
                 if all(connection is not other for other, _ in kept):
