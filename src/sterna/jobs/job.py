@@ -10,7 +10,7 @@ from sterna.jobs.carriers import Carrier
 from sterna.jobs.ledger import Ledger
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
-from sterna.model.errors import AccessDenied, SourceUnknown, SternaError
+from sterna.model.errors import AccessDenied, SourceUnknown, SternaError, out_of
 from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
@@ -57,8 +57,8 @@ async def carry_over(
             if not dry_run:
                 await carrier.tidy()
             ledger.tally.planning_done = True
-    except* SternaError as errors:
-        raise first_of(errors) from None
+    except BaseExceptionGroup as errors:
+        raise out_of(errors) from None
     return await ledger.settle(durable=carrier.is_durable)
 
 
@@ -87,11 +87,3 @@ def would_be(actions: Sequence[Action]) -> list[Outcome]:
         Outcome(one.verb.value, one.key, Status.SKIPPED, size=one.size, because=one.because, error="dry run")
         for one in actions
     ]
-
-
-def first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first error of a group of groups."""
-    first: BaseException = errors
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first

@@ -24,6 +24,7 @@ from sterna.model.errors import (
     RetryLater,
     SternaError,
     WrongSetting,
+    out_of,
 )
 from sterna.model.events import Emit, Event, RunEnded, Summary, Tally, ignore
 from sterna.model.location import BucketPath
@@ -440,8 +441,8 @@ class _Removal:
                     if not more or not entries:
                         break
                     after = entries[-1].key
-        except* SternaError as errors:
-            raise _first_of(errors) from None
+        except BaseExceptionGroup as errors:
+            raise out_of(errors) from None
         return seen
 
     def _tell_of_new(self, left: Sequence[Entry], more: bool) -> None:
@@ -632,8 +633,3 @@ def _before(moment_ns: int, entries: Sequence[Entry]) -> list[Entry]:
 def _written_again(full: str) -> ObjectChanged:
     sentence = f"{printable(full)} was written again by somebody else meanwhile; it was left."
     return ObjectChanged(sentence, operation="Delete", key=full, code="Replaced")
-
-
-def _first_of(errors: BaseExceptionGroup[SternaError]) -> SternaError:
-    first = errors.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -139,3 +139,17 @@ class Interrupted(SternaError):
     """The user or the system asked for an end; what is left can be taken up again."""
 
     exit_code = 130
+
+
+def out_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of our errors out of a task group's, where all of them are ours; else the group as it is.
+
+    Raise it in a plain ``except``: what is raised inside ``except*`` comes out in a group again before Python 3.11.4.
+    """
+    ours, others = group.split(SternaError)
+    if ours is None or others is not None:
+        return group
+    first: BaseException = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

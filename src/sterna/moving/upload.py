@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from sterna.model.actions import Action
-from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable
+from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable, out_of
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import printable
@@ -215,13 +215,7 @@ async def together(work: _Work, count: int) -> None:
             for _ in range(count):
                 group.create_task(work())
     except BaseExceptionGroup as errors:  # a cancellation of ourselves comes as what it is
-        ours, others = errors.split(SternaError)
-        if others is not None or ours is None:
-            raise
-        first: BaseException = ours
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
+        raise out_of(errors) from None
 
 
 def _vanished(error: ObjectGone, shown: str) -> ObjectGone:
