@@ -10,7 +10,7 @@ from harness.workloads import Bound, Workload
 
 @dataclass(frozen=True)
 class Verdict:
-    """A bound of the issue beside what was measured; met is None where it could not be."""
+    """A bound beside what was measured; met is None where it could not be."""
 
     bound: Bound
     ratios: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""The table of issue 3 as values: what is moved, against whom, and what ours may cost of theirs."""
+"""The workloads and their bounds as values: what is moved, against whom, and what ours may cost of theirs."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""How an object is cut into parts: the table of DESIGN §7, and S3's limits."""
+"""How an object is cut into parts: the table of sizes, and S3's limits."""
 
 from __future__ import annotations
 
