@@ -1,4 +1,4 @@
-"""Each exit code of the table in docs/commands.md, as a shell sees it: the number, one sentence that says what to do, and no traceback."""
+"""Each exit code as a shell sees it: the number, one sentence that says what to do, and no traceback."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import Self
 
+SMALL = 64 * 1024  # what is smaller is not counted: there is at most one for each request in flight
+
 
 class Lease:
     """Memory lent until ``release``, which may be called twice."""

@@ -14,7 +14,7 @@ from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import printable
-from sterna.moving.buffers import Buffers
+from sterna.moving.buffers import SMALL, Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.media import guess_type
 from sterna.moving.parts import part_size, parts
@@ -59,7 +59,7 @@ class Uploader:
             outcome.attempts = attempt
             try:
                 if action.size <= self._limits.part_threshold:
-                    await self._whole(action.key, outcome)
+                    await self._whole(action.key, action.size, outcome)
                 else:
                     await self._in_parts(action.key, outcome)
                 break
@@ -78,25 +78,31 @@ class Uploader:
         outcome.seconds = time.perf_counter() - began
         return outcome
 
-    async def _whole(self, key: str, outcome: Outcome) -> None:
-        limit = self._limits.part_threshold
-        with await self._buffers.room(min(limit, max(outcome.size, 4096))):
-            content = await self._disk.quick(self._folder.read_whole, key, limit)
-            data = content.data
-            outcome.size = len(data)
-            headers = self._headers_of(key, content.identity.mtime_ns)
-            async with self._gate:
-                response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
-        outcome.etag = response.text(b"etag").strip('"')
-        outcome.version = response.text(b"x-amz-version-id")
-        outcome.moved = len(data)
-        self._tally.moved_bytes += len(data)
+    async def _whole(self, key: str, size: int, outcome: Outcome) -> None:
+        if size > SMALL:
+            with await self._buffers.room(size):
+                await self._put(key, outcome)
+        else:
+            await self._put(key, outcome)
+
+    async def _put(self, key: str, outcome: Outcome) -> None:
+        content = await self._disk.quick(self._folder.read_whole, key, self._limits.part_threshold)
+        data = content.data
+        size = outcome.size = len(data)
+        headers = self._headers_of(key, content.identity.mtime_ns)
+        async with self._gate:
+            response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
+        shown = response.headers
+        outcome.etag = shown.get(b"etag", b"").decode("latin-1").strip('"')
+        outcome.version = shown.get(b"x-amz-version-id", b"").decode("latin-1")
+        outcome.moved = size
+        self._tally.moved_bytes += size
 
     async def _in_parts(self, key: str, outcome: Outcome) -> None:
         with await self._disk.slow(self._folder.open_source, key) as source:
             size = outcome.size = source.identity.size
             if size <= self._limits.part_threshold:  # it has shrunk since it was listed
-                await self._whole(key, outcome)
+                await self._whole(key, size, outcome)
                 return
             each = part_size(size, self._limits.part_size)
             token = outcome.token = os.urandom(12).hex()
