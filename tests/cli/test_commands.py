@@ -42,7 +42,7 @@ def failed(key: str = "b", **members: Any) -> Outcome:
 def test_a_good_run_ends_with_its_verdict_and_zero(capsys: Said) -> None:
     assert main(SYNC, FakeJobs(outcomes=[done()], summary={"kept": 2})) == 0
     said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == "All 3 objects are in place and proved: 1 uploaded, 2 unchanged."
+    assert said.out.splitlines()[-1] == "All 3 objects are in place: 1 uploaded and proved, 2 unchanged."
     assert said.err == ""
 
 

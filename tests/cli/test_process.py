@@ -69,8 +69,8 @@ def test_h109_one_signal_ends_a_run_in_good_order(number: signal.Signals, code: 
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert process.returncode == code
-    assert "stopping: finishing what can be parked; press Ctrl-C again to leave at once" in err
-    assert out.splitlines()[-1].startswith("INTERRUPTED: 12 of 20 objects are in place and proved, 8 objects are left")
+    assert "stopping: what is in flight may end; press Ctrl-C again to leave at once" in err
+    assert out.splitlines()[-1].startswith("INTERRUPTED: 12 of 20 objects are in place, 8 objects are left")
 
 
 def test_h109_a_stalled_run_ends_within_five_seconds_of_a_signal() -> None:
@@ -82,7 +82,7 @@ def test_h109_a_stalled_run_ends_within_five_seconds_of_a_signal() -> None:
     assert process.returncode == 130
     assert 4 < took < 6  # 4.5 s by our clock; the rest is the machine's other work
     assert err.splitlines()[-1] == (
-        "sterna: not everything could be parked in time: 12 objects are in place, 8 are left; the same command goes on."
+        "sterna: not everything ended in time: 12 objects are in place, 8 are left; the same command goes on."
     )
 
 
@@ -271,7 +271,7 @@ def test_no_color_means_none(no_color: str, is_coloured: bool) -> None:
 
 def test_h109_ctrl_c_on_a_terminal_gives_the_cursor_back() -> None:
     _, written = on_terminal("moves", *SYNC, interrupt=True)
-    assert "stopping: finishing" in written
+    assert "stopping: what is in flight" in written
     assert written.rindex(SHOW_CURSOR) > written.rindex(HIDE_CURSOR)
 
 

@@ -38,27 +38,27 @@ def test_a_good_run_in_full() -> None:
         "elapsed   1:02:04 (3,723.50 seconds, 62.06 minutes, 1.034 hours)",
         "speed     21.5 KiB/s mean, 97.7 KiB/s peak",
         "requests  20,021, 3 of them retries",
-        "All 20,012 objects are in place and proved: 20,000 uploaded, 12 unchanged.",
+        "All 20,012 objects are in place: 20,000 uploaded and proved, 12 unchanged.",
     ]
 
 
 @pytest.mark.parametrize(
     ("members", "sentence"),
     [
-        ({"uploaded": 20_000}, "All 20,000 objects are in place and proved: 20,000 uploaded, 0 unchanged."),
-        ({"downloaded": 1}, "The one object is in place and proved: 1 downloaded, 0 unchanged."),
-        ({"kept": 3}, "All 3 objects are in place and proved: 3 unchanged."),
+        ({"uploaded": 20_000}, "All 20,000 objects are in place: 20,000 uploaded and proved, 0 unchanged."),
+        ({"downloaded": 1}, "The one object is in place: 1 downloaded and proved, 0 unchanged."),
+        ({"kept": 3}, "All 3 objects are in place: 3 unchanged."),
         ({}, "There was nothing to move: the source holds no objects."),
         (
             {"downloaded": 2, "durable": False},
             (
-                "All 2 objects are in place and proved: 2 downloaded, 0 unchanged. "
+                "All 2 objects are in place: 2 downloaded and proved, 0 unchanged. "
                 "When they reach the disk is left to the system (--no-fsync)."
             ),
         ),
         (
             {"uploaded": 2, "skipped": 1},
-            "All 2 objects are in place and proved: 2 uploaded, 0 unchanged. 1 object is skipped by rule.",
+            "All 2 objects are in place: 2 uploaded and proved, 0 unchanged. 1 object is skipped by rule.",
         ),
         ({"command": "rm", "deleted": 3}, "All 3 objects are removed."),
         ({"command": "rm"}, "There was nothing to remove."),
@@ -76,22 +76,16 @@ def test_a_good_run_in_full() -> None:
         ),
         (
             {"uploaded": 12, "left": 8, "exit_code": 130},
-            (
-                "INTERRUPTED: 12 of 20 objects are in place and proved, 8 objects are left; "
-                "the same command goes on from there."
-            ),
+            ("INTERRUPTED: 12 of 20 objects are in place, 8 objects are left; the same command goes on from there."),
         ),
         (
             {"uploaded": 12, "exit_code": 143},
-            (
-                "INTERRUPTED before all was listed: 12 objects are in place and proved; "
-                "the same command goes on from there."
-            ),
+            ("INTERRUPTED before all was listed: 12 objects are in place; the same command goes on from there."),
         ),
         (
             {"left": 8, "exit_code": 3, "notices": ["The credentials have expired."]},
             (
-                "INCOMPLETE: The credentials have expired: 0 of 8 objects are in place and proved, 8 objects are left; "
+                "INCOMPLETE: The credentials have expired: 0 of 8 objects are in place, 8 objects are left; "
                 "the same command goes on from there."
             ),
         ),

@@ -64,7 +64,7 @@ class Signals:
         if self._first_s is None:
             self._first_s = now_s
             self._watchdog = _timer(PATIENCE_S, self._lose_patience)
-            self._say("stopping: finishing what can be parked; press Ctrl-C again to leave at once")
+            self._say("stopping: what is in flight may end; press Ctrl-C again to leave at once")
             self._stop.request(f"by {number.name}", 128 + number)
         elif now_s - self._first_s > _ONE_PRESS_S and number.name != "SIGHUP":
             self._leave("left at once")
@@ -80,7 +80,7 @@ class Signals:
             _timer(_EXIT_S, os._exit, code)
 
     def _lose_patience(self) -> None:
-        self._leave("not everything could be parked in time")
+        self._leave("not everything ended in time")
 
     def _leave(self, why: str) -> None:
         """End the process now, from whichever thread: no locks are taken and no buffers flushed."""

@@ -66,7 +66,7 @@ def demo(emit_line: Callable[[str], None]) -> int:
     set aside. Raises WrongSetting without ministack, SternaError if the server does not start.
     """
     if importlib.util.find_spec("ministack") is None:
-        raise WrongSetting("The demo's S3 server is not installed; get it with: pip install 'sterna[demo]'")
+        raise WrongSetting("The demo's S3 server is not installed; get it with: pip install ministack")
     began = time.perf_counter()
     with _ending_cleanly(), tempfile.TemporaryDirectory(prefix="sterna-demo-") as name:
         work = Path(name)

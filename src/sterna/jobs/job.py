@@ -75,10 +75,17 @@ async def entries(store: Store, ledger: Ledger, verb: Verb, *, quiet: bool = Fal
             if page.entries:
                 yield page.entries
     except SternaError as error:
-        if quiet or error.exit_code in (SourceUnknown.exit_code, AccessDenied.exit_code):
+        told = error if quiet else as_source(error)
+        if told is error:
             raise
-        # The same words as of a destination, and another meaning: there is nothing to go by.
-        raise SourceUnknown(error.sentence, **error.facts()) from error
+        raise told from error
+
+
+def as_source(error: SternaError) -> SternaError:
+    """An error of a listing as that of a source: the same words, and another meaning: there is nothing to go by."""
+    if error.exit_code in (SourceUnknown.exit_code, AccessDenied.exit_code):
+        return error
+    return SourceUnknown(error.sentence, **error.facts())
 
 
 def would_be(actions: Sequence[Action]) -> list[Outcome]:

@@ -12,6 +12,7 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.reporting.summary import verdict
 
+_SIGNALLED = (129, 130, 143)  # the user knows why the run ended
 _PEAK_S = 1.0  # peak speed is that of the best second
 
 
@@ -120,7 +121,8 @@ class Ledger:
             )
         if self._stop.is_requested:
             summary.exit_code = self._stop.exit_code
-            self.notice(self._stop.reason)
+            if summary.exit_code not in _SIGNALLED:
+                self.notice(self._stop.reason)
         elif summary.failed or missing or summary.left:
             # Where all that went wrong went wrong for one reason, and nothing was done, the code can say which.
             codes = {one.exit_code for one in summary.failures}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from os import PathLike, fspath
+from typing import Any
 
 from sterna.jobs import copy as _copy
 from sterna.jobs import sync as _sync
@@ -56,6 +59,17 @@ async def async_copy(
     )
 
 
+def _run(main: Coroutine[Any, Any, Summary]) -> Summary:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run(main)
+    main.close()
+    raise RuntimeError(
+        "sterna.sync and sterna.copy run a loop of their own; inside one, await sterna.async_sync or async_copy"
+    )
+
+
 def sync(
     source: str | PathLike[str],
     destination: str | PathLike[str],
@@ -65,7 +79,7 @@ def sync(
     dry_run: bool = False,
 ) -> Summary:
     """``async_sync`` in a loop of its own, run to the end."""
-    return run(async_sync(source, destination, settings=settings, on_event=on_event, dry_run=dry_run))
+    return _run(async_sync(source, destination, settings=settings, on_event=on_event, dry_run=dry_run))
 
 
 def copy(
@@ -76,7 +90,7 @@ def copy(
     on_event: Emit | None = None,
 ) -> Summary:
     """``async_copy`` in a loop of its own, run to the end."""
-    return run(async_copy(source, destination, settings=settings, on_event=on_event))
+    return _run(async_copy(source, destination, settings=settings, on_event=on_event))
 
 
 def _location(text: str | PathLike[str]) -> Location:

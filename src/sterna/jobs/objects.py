@@ -539,12 +539,20 @@ class _Removal:
     async def _insist(self, batch: _Batch, entry: Entry) -> None:
         full = self._full(entry.key)
         try:
-            now = await self._look(full)
-            if now is not None and not _is_same(entry, now):
+            # A listing that shows it weighs as much as a look that does not: one of them is wrong, and which, who knows.
+            now = await self._look(full) or await _listed_as(self._store, full)
+            if now is None:
+                return
+            if not _is_same(entry, now):
                 raise _written_again(full)
-            if now is not None:
-                await self._delete(full)
-                await self._must_be_gone(full, entry)
+            await self._delete(full)
+            await self._must_be_gone(full, entry)
+            if await _listed_as(self._store, full) is not None:
+                raise NotProven(
+                    f"{printable(full)}: the server says that it is deleted, and still lists it.",
+                    operation="Delete",
+                    key=full,
+                )
         except SternaError as error:
             batch.failed[entry.key] = error
 

@@ -9,15 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sterna.jobs.carriers import download_carrier, upload_carrier
-from sterna.jobs.job import carry_over
+from sterna.jobs.job import as_source, carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
-from sterna.model.errors import WrongSetting
+from sterna.model.errors import SourceUnknown, SternaError, WrongSetting
 from sterna.model.events import Emit, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
+from sterna.model.units import printable
 from sterna.stores.local import LocalStore
+from sterna.stores.s3 import S3Store
 
 
 async def sync(
@@ -47,12 +49,28 @@ async def sync(
                         return await carry_over(folder, bucket, carrier, ledger, stop, dry_run=dry_run)
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
             async with open_bucket(source, settings.source, settings, tally, ledger) as bucket:
+                if not os.path.lexists(destination.path):
+                    await _must_hold_something(bucket)
                 with _target_folder(destination, settings, dry_run=dry_run) as folder:
                     async with download_carrier(bucket, folder, settings, tally, stop) as carrier:
                         return await carry_over(bucket, folder, carrier, ledger, stop, dry_run=dry_run)
         raise WrongSetting("sync works between a folder and s3://bucket/prefix; one side must be each.")
     finally:
         await ledger.close()
+
+
+async def _must_hold_something(bucket: S3Store) -> None:
+    """A prefix below which nothing is, is a slip more often than an empty source; and no folder is made for it."""
+    try:
+        found, more = await bucket.list_some("", most=2)  # the first may be the prefix's own marker
+    except SternaError as error:
+        told = as_source(error)
+        raise told from (error if told is not error else error.__cause__)
+    if not found and not more and bucket.location.path:
+        what = printable(str(bucket.location))
+        raise SourceUnknown(
+            f"{what} has no objects below it; look at sterna ls {what}, or use sterna copy for one object."
+        )
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import time
 from collections import deque
 
-from sterna.model.errors import Corrupt, Interrupted, LocalFault, ObjectGone, SternaError
+from sterna.model.errors import Corrupt, LocalFault, ObjectGone, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import MIB, printable
@@ -245,6 +245,6 @@ def _drain(fd: int, view: memoryview) -> None:
         while view:
             view = view[os.write(fd, view[:_BITE]) :]
     except BrokenPipeError:
-        raise Interrupted("Whoever read standard output went away.") from None
+        raise LocalFault("Whoever read standard output went away before all was written.") from None
     except OSError as error:
         raise LocalFault(f"Standard output cannot be written: {error.strerror}.") from None

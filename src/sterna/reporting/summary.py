@@ -108,13 +108,14 @@ def _are(count: int) -> str:
 
 
 def _state(summary: Summary) -> str:
-    return "removed" if summary.command == "rm" else "in place and proved"
+    return "removed" if summary.command == "rm" else "in place"
 
 
 def _counts(summary: Summary, *, short: bool = False) -> str:
     """How many ended how. The short form leaves out what did not happen, except for what was uploaded and kept."""
     moved = [("uploaded", summary.uploaded), ("downloaded", summary.downloaded), ("copied", summary.copied)]
-    counts = [(name, count) for name, count in moved if count]
+    proved = " and proved" if short and not summary.exit_code else ""
+    counts = [(name + proved, count) for name, count in moved if count]
     if summary.command != "rm":
         counts.append(("unchanged", summary.kept))
     counts += [

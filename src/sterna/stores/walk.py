@@ -255,7 +255,7 @@ class _Walk:
         if not stat.S_ISLNK(mode):
             trouble = _special(key, mode)
         elif not self._follow:
-            trouble = Trouble(key, "is a symbolic link; --follow-symlinks takes what it points to", skipped=True)
+            trouble = Trouble(key, "is a symbolic link; --symlinks follow takes what it points to", skipped=True)
         else:
             try:
                 mode = item.stat().st_mode
