@@ -122,5 +122,5 @@ def test_without_its_server_the_demo_says_what_to_install(monkeypatch: pytest.Mo
         return None if name == "ministack" else find(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", find_all_but_one)
-    with pytest.raises(WrongSetting, match=r"pip install 'sterna\[demo\]'"):
+    with pytest.raises(WrongSetting, match=r"pip install ministack"):
         demo(print)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -100,11 +101,21 @@ def sterna(ctx: click.Context) -> int:
     return ExitCode.DONE
 
 
+def _fill_standard_descriptors() -> None:
+    """Open what was closed of standard input, output and error: else the next file or socket takes its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+
+
 def main(arguments: Sequence[str] | None = None, jobs: Jobs | None = None) -> int:
     """Run the command and give its exit code. It never raises, and tells of an error in one sentence.
 
     ``jobs`` is what the commands start; tests pass their own.
     """
+    _fill_standard_descriptors()
     never_stumble()
     invocation = Invocation(jobs)
     try:

@@ -149,6 +149,8 @@ async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Sum
         headers["content-type"] = kind
     disk = Disk()
     try:
+        if sys.stdin is None:
+            raise WrongSetting("Standard input is closed; there is nothing to upload.")
         uploader = StreamUploader(
             single, headers, settings.limits, Buffers(settings.limits.max_memory), disk, ledger.tally
         )
@@ -163,6 +165,8 @@ async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Sum
 async def _stream_down(single: S3Store, settings: Settings, ledger: Ledger) -> Summary:
     disk = Disk()
     try:
+        if sys.stdout is None:
+            raise WrongSetting("Standard output is closed; there is nowhere to write to.")
         downloader = StreamDownloader(single, settings.limits, Buffers(settings.limits.max_memory), disk, ledger.tally)
         ledger.planned(1, 0)
         return await _settle_one(await downloader.carry(single.location.path, sys.stdout.fileno()), ledger)

@@ -12,7 +12,7 @@ from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import KIB, printable
-from sterna.moving.buffers import Buffers
+from sterna.moving.buffers import Buffers, Lease
 from sterna.moving.disk import Disk
 from sterna.moving.parts import part_size, parts
 from sterna.moving.settings import DownloadOptions, Limits
@@ -25,6 +25,7 @@ from sterna.stores.s3 import Look, S3Store
 from sterna.wire.checksum import Algorithm, algorithm, md5_hex
 from sterna.wire.connection import Response
 
+_SECOND_NS = 1_000_000_000
 _TRIES = 3  # of an object that is replaced while it is read
 _ERROR_ROOM = 64 * KIB  # for what a server says instead of a range, whose bytes go into the file
 
@@ -88,9 +89,10 @@ class Downloader:
 
     async def _whole(self, action: Action, ticket: Ticket) -> None:
         key, outcome = action.key, ticket.outcome
-        lease = await self._buffers.room(max(action.size, 4096))
+        lease: Lease | None = None
         try:
-            async with self._gate:
+            async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
+                lease = await self._buffers.room(max(action.size, 4096))
                 check = partial(self._check_whole, action)
                 response = await self._store.get(key, limit=self._limits.part_threshold, check=check)
             found = self._store.look_of(key, response)
@@ -102,7 +104,8 @@ class Downloader:
             if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
                 data = await self._with_right_md5(key, found, data)
         except BaseException:
-            lease.release()
+            if lease is not None:
+                lease.release()
             raise
         outcome.size = outcome.moved = len(data)
         outcome.etag, outcome.version = found.entry.etag, found.version
@@ -167,6 +170,11 @@ class Downloader:
         try:
             sums = await self._fetch(draft, found, each, kind)
             outcome.proof = await self._verify(draft, found, sums, kind, each, by_parts=by_parts)
+            if outcome.proof == "length":
+                # Nothing else would tell of a server that knows no If-Match and shows no ETag with a range (H42).
+                again = await self._store.head(key)
+                if again is None or again.entry != found.entry:
+                    raise ObjectChanged("The object was replaced while it was read.", operation="Get", code="Replaced")
             await self._disk.slow(draft.seal, _mtime(found))
             outcome.size = outcome.moved = size
             outcome.etag, outcome.version = found.entry.etag, found.version
@@ -266,6 +274,9 @@ def _check_look(action: Action, found: Look, size: int) -> None:
         return
     if not found.entry.etag and not found.whole:
         raise Corrupt("Something else than the object was answered: it has no ETag.", operation="Get")
+    older = found.entry.mtime_ns and found.entry.mtime_ns // _SECOND_NS < listed.mtime_ns // _SECOND_NS
+    if found.entry.etag != listed.etag and older:
+        raise Corrupt("An older version than the listing shows was answered: a cache is in the way.", operation="Get")
     if found.entry.etag == listed.etag and size != listed.size:
         raise Corrupt(f"The object has {listed.size} bytes, and {size} came or were told of.", operation="Get")
 

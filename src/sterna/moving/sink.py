@@ -61,10 +61,9 @@ class RangeSink:
 
     async def open(self, buffers: Buffers) -> None:
         """Borrow the slices. ``close`` gives them back."""
-        for _ in range(_SLICES):
-            lease = await buffers.lend(SLICE)
-            self._leases.append(lease)
-            self._free.append(lease.view)
+        lease = await buffers.lend(_SLICES * SLICE)  # at once: with one slice each, many would wait for the second
+        self._leases.append(lease)
+        self._free += [lease.view[start : start + SLICE] for start in range(0, lease.size, SLICE)]
         self._filling = self._free.pop()
 
     def close(self) -> None:

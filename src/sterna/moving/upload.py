@@ -79,19 +79,21 @@ class Uploader:
         return outcome
 
     async def _whole(self, key: str, size: int, outcome: Outcome) -> None:
-        if size > SMALL:
-            with await self._buffers.room(size):
+        async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
+            if size > SMALL:
+                with await self._buffers.room(size):
+                    await self._put(key, outcome)
+            else:
                 await self._put(key, outcome)
-        else:
-            await self._put(key, outcome)
 
     async def _put(self, key: str, outcome: Outcome) -> None:
         content = await self._disk.quick(self._folder.read_whole, key, self._limits.part_threshold)
         data = content.data
         size = outcome.size = len(data)
         headers = self._headers_of(key, content.identity.mtime_ns)
-        async with self._gate:
-            response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
+        response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
+        # What was changed while it was sent is older than the object by now: no later sync would notice.
+        await self._disk.quick(self._folder.check_unchanged, key, content.identity)
         shown = response.headers
         outcome.etag = shown.get(b"etag", b"").decode("latin-1").strip('"')
         outcome.version = shown.get(b"x-amz-version-id", b"").decode("latin-1")
@@ -109,15 +111,19 @@ class Uploader:
             async with self._gate:
                 upload = await self._store.create_upload(key, self._headers_of(key, source.identity.mtime_ns), token)
             sent_before = self._tally.moved_bytes
+            completed = False
             try:
                 await self._send_parts(source, upload, parts(size, each), -(-size // each))
                 await self._disk.slow(source.check_unchanged)
                 async with self._gate:
                     outcome.etag, outcome.proof = await self._store.complete_upload(upload, size)
+                completed = True
+                await self._disk.slow(source.check_unchanged)  # again: see _put
                 outcome.checksum = self._store.checksum_of(upload)
             except BaseException:
                 self._tally.wasted_bytes += self._tally.moved_bytes - sent_before if len(upload.parts) else 0
-                await self._give_up(upload)
+                if not completed:
+                    await self._give_up(upload)
                 raise
             outcome.moved = size
 

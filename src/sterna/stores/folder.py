@@ -157,7 +157,12 @@ class Folder:
         try:
             if create:
                 path.mkdir(parents=True, exist_ok=True)
-            return cls(path, Directory(os.open(path, _ROOT)), symlinks)
+            root = Directory(os.open(path, _ROOT))
+            if os.fstat(root.fd).st_nlink == 0:
+                raise SourceUnknown(
+                    f"{printable(str(path))} has been deleted; change into another folder.", key=str(path)
+                )
+            return cls(path, root, symlinks)
         except OSError as error:
             shown = printable(str(path))
             if error.errno in (errno.ENOTDIR, errno.EEXIST):
@@ -229,6 +234,18 @@ class Folder:
         if len(data) != size or after.st_size != size or after.st_mtime_ns != mtime_ns or after.st_ctime_ns != ctime_ns:
             raise _changed(key, self.shown(key))
         return Content(data, Identity(size, mtime_ns, ctime_ns, before.st_ino, before.st_dev))
+
+    def check_unchanged(self, key: str, identity: Identity) -> None:
+        """Raise ObjectChanged if the file is not the one that was read any more. One that is gone was read whole."""
+        try:
+            directory, name = self.locate(key)
+            status = os.stat(name, dir_fd=directory.fd, follow_symlinks=self._follow)
+        except (FileNotFoundError, ObjectGone):
+            return
+        except OSError as error:
+            raise translate(error, "look at", self.shown(key), key) from error
+        if _identity(status) != identity:
+            raise _changed(key, self.shown(key))
 
     def open_source(self, key: str) -> SourceFile:
         """Open a file for reading in parts."""
@@ -555,4 +572,6 @@ def _descriptors_to_keep() -> int:
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if soft == resource.RLIM_INFINITY:
         return MOST_DESCRIPTORS
-    return max(FEWEST_DESCRIPTORS, min(MOST_DESCRIPTORS, soft // 4))
+    return min(
+        MOST_DESCRIPTORS, max(FEWEST_DESCRIPTORS, soft // 4) if soft >= 4 * FEWEST_DESCRIPTORS else max(4, soft // 8)
+    )

@@ -632,7 +632,7 @@ class S3Store:
                 )
 
         while True:
-            headers = {"content-type": "application/xml"}
+            headers = {"content-type": "application/xml", **self.own_headers}
             if kind and shown_sums and not self.learned.composite:
                 headers |= {kind.header: whole, "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": str(size)}
             says_whole = "x-amz-checksum-type" in headers

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 
-from sterna.model.errors import CredentialsExpired, SlowDown, SternaError
+from sterna.model.errors import CredentialsExpired, SlowDown, SternaError, WrongSetting
 from sterna.model.events import Emit, Notice, Tally, ignore
 from sterna.wire.connection import FilePart, Response, Sink
 from sterna.wire.credentials import Credentials, CredentialSource
@@ -307,6 +307,8 @@ class Client:
             ]
         credentials = self._credentials
         # An access point has a region of its own, whatever the side's is.
+        if credentials is not None:
+            _refuse_control(credentials)
         self._signer = credentials.signer(self._pools[0].endpoint.region) if credentials is not None else None
         expires_s = credentials.expires_s if credentials is not None else None
         self._renew_s = expires_s - _RENEW_AHEAD_S if expires_s is not None else float("inf")
@@ -377,3 +379,10 @@ class Client:
             Notice(f"This machine's clock is off by {-skew:+.0f} s; signing by the server's.", "warning", "clock")
         )
         return True
+
+
+def _refuse_control(credentials: Credentials) -> None:
+    """Keys go into headers: a line end in one would begin another header."""
+    for text in (credentials.access_key, credentials.secret_key.reveal(), credentials.token.reveal()):
+        if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in text):
+            raise WrongSetting("A key or token holds a line end or another control character; copy it anew.")
