@@ -93,9 +93,10 @@ class Downloader:
         try:
             async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
                 lease = await self._buffers.room(max(action.size, 4096))
-                check = partial(self._check_whole, action)
+                looks: list[Look] = []
+                check = partial(self._check_whole, action, looks)
                 response = await self._store.get(key, limit=self._limits.part_threshold, check=check)
-            found = self._store.look_of(key, response)
+            found = looks[-1]  # of the attempt that was good
             data = response.body
             if found.checksum and not found.whole:
                 lease.release()  # a small object of several parts, whose sum of sums only its parts can be held against
@@ -114,9 +115,10 @@ class Downloader:
         self._tally.moved_bytes += len(data)
         self._writer.put(key, data, _mtime(found), action.target, ticket, lease)
 
-    def _check_whole(self, action: Action, response: Response) -> None:
+    def _check_whole(self, action: Action, looks: list[Look], response: Response) -> None:
         """The length that was announced came (the connection saw to that); it must be the object's, the checksum right."""
-        found = self._store.look_of("", response)
+        found = self._store.look_of(action.key, response)
+        looks.append(found)
         _check_look(action, found, len(response.body))
         if found.whole:
             kind = algorithm(found.checksum_name)

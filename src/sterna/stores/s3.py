@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import hashlib
 import operator
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -244,12 +245,7 @@ class S3Store:
         """Read the head of an answer to HEAD or GET."""
         headers = response.headers
         size = _size_of(response)
-        modified = 0
-        if stamp := response.text(b"last-modified"):
-            try:
-                modified = int(parsedate_to_datetime(stamp).timestamp()) * 10**9
-            except ValueError:
-                modified = 0
+        modified = _http_time_ns(response.text(b"last-modified"))
         etag = response.text(b"etag").removeprefix("W/").strip('"')
         name = value = ""
         for candidate in NAMES:
@@ -758,6 +754,15 @@ def _checked(full: str) -> str:
                 f"{printable(full)}: the name is not UTF-8, which S3 keys must be; rename it.", key=full
             ) from None
     return full
+
+
+@functools.lru_cache(maxsize=1024)
+def _http_time_ns(stamp: str) -> int:
+    """The time in a Last-Modified header, 0 where there is none. Kept: objects of one second share it, and it takes 8 µs."""
+    try:
+        return int(parsedate_to_datetime(stamp).timestamp()) * 10**9 if stamp else 0
+    except ValueError:
+        return 0
 
 
 def customer_headers(key: bytes) -> dict[str, str]:
