@@ -110,7 +110,6 @@ class Uploader:
             token = outcome.token = os.urandom(12).hex()
             async with self._gate:
                 upload = await self._store.create_upload(key, self._headers_of(key, source.identity.mtime_ns), token)
-            sent_before = self._tally.moved_bytes
             completed = False
             try:
                 await self._send_parts(source, upload, parts(size, each), -(-size // each))
@@ -121,7 +120,7 @@ class Uploader:
                 await self._disk.slow(source.check_unchanged)  # again: see _put
                 outcome.checksum = self._store.checksum_of(upload)
             except BaseException:
-                self._tally.wasted_bytes += self._tally.moved_bytes - sent_before if len(upload.parts) else 0
+                self._tally.wasted_bytes += sum(part.size for part in upload.parts.values())
                 if not completed:
                     await self._give_up(upload)
                 raise
