@@ -118,7 +118,7 @@ def test_the_error_of_an_outcome_that_others_settle_surfaces(settled: str) -> No
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         mover = Mover(carry, Gate(1, Tally()), Stop())
         with pytest.raises(ZeroDivisionError):
-            await asyncio.wait_for(mover.run(actions(1)), 0.05)
+            await mover.run(actions(1))
 
     run(test)
 
@@ -149,9 +149,7 @@ def test_an_exception_in_one_batch_leaves_the_others_to_end() -> None:
             return done(action)
 
         mover = Mover(carry, Gate(1, Tally()), Stop())
-        results = await asyncio.wait_for(
-            asyncio.gather(mover.run(actions(2)), mover.run(actions(3, 2)), return_exceptions=True), 0.2
-        )
+        results = await asyncio.gather(mover.run(actions(2)), mover.run(actions(3, 2)), return_exceptions=True)
         assert isinstance(results[0], ZeroDivisionError)
         assert isinstance(results[1], list)
         assert keys(results[1]) == ["k002", "k003", "k004"]
@@ -214,7 +212,7 @@ def test_what_stalls_after_a_stop_is_cancelled_and_left(monkeypatch: pytest.Monk
         task = asyncio.create_task(mover.run(actions(3)))
         await turns()
         stop.request("Ctrl-C", 130)
-        outcomes = await asyncio.wait_for(task, 1)
+        outcomes = await task
         assert keys(outcomes) == ["k000", "k001", "k002"]
         assert {one.status for one in outcomes} == {Status.LEFT}
 

@@ -12,6 +12,7 @@ import pytest
 
 from sterna.model.errors import ConnectionLost, Corrupt, ObjectChanged, SternaError
 from sterna.wire.connection import SLICE, Connection, FilePart, Response
+from tests.wire.loopback import listening
 
 T = TypeVar("T")
 
@@ -721,22 +722,18 @@ async def _sent_over_loopback(
         while refuse_at is not None and await reader.read(65536):
             pass
         await ended
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(loop), *server.sockets[0].getsockname())
-    result: Response | SternaError
-    try:
-        result = await connection.exchange(b"PUT / HTTP/1.1\r\n\r\n", body)
-    except SternaError as error:
-        result = error
-    reusable = connection.reusable
-    connection.close()
-    ended.set_result(None)
-    server.close()
-    for _ in range(5):
-        await asyncio.sleep(0.001)
+    async with listening(serve) as port:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(loop), "127.0.0.1", port)
+        result: Response | SternaError
+        try:
+            result = await connection.exchange(b"PUT / HTTP/1.1\r\n\r\n", body)
+        except SternaError as error:
+            result = error
+        reusable = connection.reusable
+        connection.close()
+        ended.set_result(None)
     return bytes(received), result, reusable
 
 

@@ -25,6 +25,7 @@ class Timeouts:
     slow_s: float = 120.0
     slowest_bytes_per_s: float = 128.0
     keep_s: float = 8.0  # an idle connection is reused so long; servers close theirs after 5 to 60 s (H33, H36)
+    look_s: float = 1.0  # between two looks for what stalls; four looks at least before ``idle_s`` is over
 
 
 _ADDRESSES_S = 60.0  # how long looked-up addresses serve: load balancers change theirs by the minute
@@ -203,12 +204,12 @@ class Pool:
         return self._addresses
 
     async def _end_stalled(self) -> None:
-        """Every second, end the exchanges in which nothing, or next to nothing, moves."""
+        """At every look, end the exchanges in which nothing, or next to nothing, moves."""
         timeouts = self._timeouts
         marks: dict[Connection, tuple[float, int]] = {}
         waiting: dict[Connection, int] = {}  # bytes not sent yet, as of the last look
         while self._busy or self._idle:
-            await asyncio.sleep(min(1.0, timeouts.idle_s / 4))
+            await asyncio.sleep(min(timeouts.look_s, timeouts.idle_s / 4))
             now = self._loop.time()
             for connection in list(self._busy):
                 unsent = connection.unsent

@@ -1,0 +1,235 @@
+"""Turn an honest S3 server into a faulty one: an HTTP front on raw sockets that counts, records, lies, cuts and stalls.
+
+    with Front(server) as front:
+        front.fault("Complete", kind=EmptyBody())  # the first Complete is answered 200 with nothing, and not done
+        front.fault("UploadPart", nth="every 3rd", kind=SLOW_DOWN)
+        front.before("GetRange", nth=2, call=lambda request: bucket.put("big", other))
+        ...
+    # leaving the block fails if a declared fault was never hit
+
+A thread serves each connection, with one connection to the server behind it. A request passes through five steps, and
+a kind of fault overrides those that it changes:
+
+    before    the head has arrived, the body has not: cut, stall, delay
+    instead   answer without asking the server: refuse, lie
+    upward    change what the server is asked
+    downward  change what the server answered; cut, stall or slow the delivery of it
+    (every answer, invented ones included, goes through downward)
+
+Several faults may act on one request; they act in the order of their declaration.
+"""
+
+from tests.faults.front.answer import Answer, head_of
+from tests.faults.front.cuts import (
+    CloseAfterAnswer,
+    CutBody,
+    CutHead,
+    ResetAfterApply,
+    ResetAtRequestByte,
+    ResetBeforeRequest,
+)
+from tests.faults.front.exchange import By, Exchange
+from tests.faults.front.fault import WAIT_S, Call, Fault, KeyPattern, Kind, Nth, is_nth
+from tests.faults.front.floods import EndlessBody, EndlessContinue, HugeHeader, XmlBomb
+from tests.faults.front.front import Front
+from tests.faults.front.lies import CutXml, DelayedVisibility, EmptyBody, ErrorIn200, FlipRequestBit, Lie, ShortStore
+from tests.faults.front.listings import (
+    EmptyList,
+    ListFault,
+    ListWithout,
+    MissingPage,
+    RepeatedPage,
+    RepeatedToken,
+    ShortPage,
+    ShuffledPage,
+    TokenButNotTruncated,
+    TruncatedWithoutToken,
+    WrongKeyCount,
+)
+from tests.faults.front.pages import entries, key_of, tag, with_entries, with_tag, without_keys, without_tag
+from tests.faults.front.refusals import (
+    ACCESS_DENIED,
+    BAD_DIGEST,
+    BAD_GATEWAY,
+    CONDITIONAL_CONFLICT,
+    EXPIRED_TOKEN,
+    GATEWAY_TIMEOUT,
+    INTERNAL_ERROR,
+    INVALID_ACCESS_KEY,
+    INVALID_OBJECT_STATE,
+    INVALID_RANGE,
+    NO_SUCH_BUCKET,
+    NO_SUCH_KEY,
+    NO_SUCH_UPLOAD,
+    NOT_IMPLEMENTED,
+    OPERATION_ABORTED,
+    PRECONDITION_FAILED,
+    REQUEST_TIMEOUT,
+    SERVICE_UNAVAILABLE,
+    SIGNATURE_MISMATCH,
+    SLOW_DOWN,
+    TOO_MANY_REQUESTS,
+    DeleteErrors,
+    Html,
+    Redirect,
+    Refuse,
+    RefuseChecksums,
+    SkewedClock,
+    permanent_redirect,
+    wrong_region,
+)
+from tests.faults.front.request import (
+    BUCKETS,
+    CONNECT,
+    LISTS,
+    OPERATIONS,
+    OTHERS,
+    READS,
+    WRITES,
+    Request,
+    classify,
+    parse_request,
+)
+from tests.faults.front.s3 import error, plausible
+from tests.faults.front.slips import (
+    Duplicate,
+    FlipBit,
+    Gzip,
+    IgnoreChecksums,
+    IgnoreConditions,
+    IgnoreRange,
+    OtherRange,
+    Rewrite,
+    SetHeader,
+    WrongChecksum,
+    WrongContentLength,
+    WrongContentRange,
+    WrongETag,
+)
+from tests.faults.front.stalls import (
+    Drip,
+    Latency,
+    SlowIntake,
+    StallAtBodyByte,
+    StallAtRequestByte,
+    StallBeforeAnswer,
+    StallBeforeRequest,
+)
+from tests.faults.front.upstream import Upstream
+from tests.faults.front.wire import CHUNK, Ended, UpstreamBroke, Wire
+
+__all__ = [
+    "ACCESS_DENIED",
+    "Answer",
+    "BAD_DIGEST",
+    "BAD_GATEWAY",
+    "BUCKETS",
+    "By",
+    "CHUNK",
+    "CONDITIONAL_CONFLICT",
+    "CONNECT",
+    "Call",
+    "CloseAfterAnswer",
+    "CutBody",
+    "CutHead",
+    "CutXml",
+    "DelayedVisibility",
+    "DeleteErrors",
+    "Drip",
+    "Duplicate",
+    "EXPIRED_TOKEN",
+    "EmptyBody",
+    "EmptyList",
+    "Ended",
+    "EndlessBody",
+    "EndlessContinue",
+    "ErrorIn200",
+    "Exchange",
+    "Fault",
+    "FlipBit",
+    "FlipRequestBit",
+    "Front",
+    "GATEWAY_TIMEOUT",
+    "Gzip",
+    "Html",
+    "HugeHeader",
+    "INTERNAL_ERROR",
+    "INVALID_ACCESS_KEY",
+    "INVALID_OBJECT_STATE",
+    "INVALID_RANGE",
+    "IgnoreChecksums",
+    "IgnoreConditions",
+    "IgnoreRange",
+    "KeyPattern",
+    "Kind",
+    "LISTS",
+    "Latency",
+    "Lie",
+    "ListFault",
+    "ListWithout",
+    "MissingPage",
+    "NOT_IMPLEMENTED",
+    "NO_SUCH_BUCKET",
+    "NO_SUCH_KEY",
+    "NO_SUCH_UPLOAD",
+    "Nth",
+    "OPERATIONS",
+    "OPERATION_ABORTED",
+    "OTHERS",
+    "OtherRange",
+    "PRECONDITION_FAILED",
+    "READS",
+    "REQUEST_TIMEOUT",
+    "Redirect",
+    "Refuse",
+    "RefuseChecksums",
+    "RepeatedPage",
+    "RepeatedToken",
+    "Request",
+    "ResetAfterApply",
+    "ResetAtRequestByte",
+    "ResetBeforeRequest",
+    "Rewrite",
+    "SERVICE_UNAVAILABLE",
+    "SIGNATURE_MISMATCH",
+    "SLOW_DOWN",
+    "SetHeader",
+    "ShortPage",
+    "ShortStore",
+    "ShuffledPage",
+    "SkewedClock",
+    "SlowIntake",
+    "StallAtBodyByte",
+    "StallAtRequestByte",
+    "StallBeforeAnswer",
+    "StallBeforeRequest",
+    "TOO_MANY_REQUESTS",
+    "TokenButNotTruncated",
+    "TruncatedWithoutToken",
+    "Upstream",
+    "UpstreamBroke",
+    "WAIT_S",
+    "WRITES",
+    "Wire",
+    "WrongChecksum",
+    "WrongContentLength",
+    "WrongContentRange",
+    "WrongETag",
+    "WrongKeyCount",
+    "XmlBomb",
+    "classify",
+    "entries",
+    "error",
+    "head_of",
+    "is_nth",
+    "key_of",
+    "parse_request",
+    "permanent_redirect",
+    "plausible",
+    "tag",
+    "with_entries",
+    "with_tag",
+    "without_keys",
+    "without_tag",
+    "wrong_region",
+]
