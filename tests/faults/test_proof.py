@@ -11,7 +11,7 @@ import pytest
 from sterna.jobs.sides import open_bucket
 from sterna.model.events import Tally
 from sterna.model.location import BucketPath, parse_location
-from sterna.stores.s3 import Learned
+from sterna.stores.learned import Learned
 from sterna.wire.loop import run
 from tests.faults import front as f
 from tests.faults.case import LARGE, PATIENCE, Case, Echo, noise

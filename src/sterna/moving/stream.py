@@ -15,7 +15,8 @@ from sterna.moving.buffers import Buffers, Lease
 from sterna.moving.disk import Disk
 from sterna.moving.parts import MOST_PARTS, part_size, parts, stream_part_size
 from sterna.moving.settings import Limits
-from sterna.stores.s3 import S3Store, Upload
+from sterna.stores.multipart import Multipart, Upload
+from sterna.stores.s3 import S3Store
 from sterna.wire.checksum import algorithm
 
 _BITE = MIB
@@ -30,6 +31,7 @@ class StreamUploader:
         self, store: S3Store, headers: dict[str, str], limits: Limits, buffers: Buffers, disk: Disk, tally: Tally
     ) -> None:
         self._store = store
+        self._multipart = Multipart(store)
         self._headers = headers
         self._limits = limits
         self._buffers = buffers
@@ -60,15 +62,15 @@ class StreamUploader:
             return
         async with gate:
             outcome.token = os.urandom(12).hex()
-            upload = await self._store.create_upload(key, self._headers, outcome.token)
+            upload = await self._multipart.create(key, self._headers, outcome.token)
         try:
             size = await self._send(fd, upload, lease)
             async with gate:
-                etag, outcome.proof = await self._store.complete_upload(upload, size)
-            outcome.checksum = self._store.checksum_of(upload)
+                etag, outcome.proof = await self._multipart.complete(upload, size)
+            outcome.checksum = self._multipart.checksum_of(upload)
         except BaseException:
             try:
-                await asyncio.shield(asyncio.wait_for(self._store.abort_upload(upload), 2.0))
+                await asyncio.shield(asyncio.wait_for(self._multipart.abort(upload), 2.0))
             except (SternaError, TimeoutError):
                 outcome.because = f"a stream; its unfinished upload {upload.id} could not be aborted"
             raise
@@ -113,7 +115,7 @@ class StreamUploader:
                 await self._disk.slow(algorithm(upload.checksum).update, data, 0) if upload.checksum != "MD5" else None
             )
             async with self._store.client.gate:
-                await self._store.put_part(upload, number, data, crc)
+                await self._multipart.put_part(upload, number, data, crc)
             self._tally.moved_bytes += count
 
     async def _read(self, fd: int, size: int) -> tuple[Lease, int]:

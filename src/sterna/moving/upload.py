@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from sterna.model.actions import Action
+from sterna.model.entry import Entry
 from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable, out_of
-from sterna.model.events import Tally
+from sterna.model.events import Notice, Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import printable
 from sterna.moving.buffers import SMALL, Buffers
@@ -19,13 +21,34 @@ from sterna.moving.disk import Disk
 from sterna.moving.media import guess_type
 from sterna.moving.parts import part_size, parts
 from sterna.moving.settings import Limits, UploadOptions
-from sterna.stores.folder import Folder, SourceFile
-from sterna.stores.s3 import S3Store, Upload, kind_of, mtime_text
+from sterna.stores.folder import Folder, Identity, SourceFile
+from sterna.stores.multipart import Multipart, Upload
+from sterna.stores.s3 import Look, S3Store, left_behind, mtime_text
+from sterna.wire.checksum import algorithm
 from sterna.wire.connection import FilePart
 from sterna.wire.encoding import encode_query
 
 _TRIES = 3  # of a file that changes while it is read; a log that never rests fails as unstable (H40)
+_SECOND_NS = 1_000_000_000
+_PARTING_S = 2.0  # for what must be cleared away at the end of a run: the server may be gone
 _BITE = 512 * 1024  # read and summed at a time: it is still in the processor's cache when it is summed
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What went out under a key, by which its object is known again."""
+
+    identity: Identity  # of the version of the file that it was
+    token: str = ""  # in the metadata of what was sent in parts
+    etag: str = ""  # as the answer to a PUT said, if one came
+
+    def is_shown(self, found: Look) -> bool:
+        """Whether this is the object that a look shows. A PUT carries no token: the time of the file to the nanosecond,
+        which goes along, and its size say as much where no ETag does."""
+        if self.token:
+            return found.metadata.get("sterna-token") == self.token
+        same_version = (found.entry.size, found.mtime_ns) == (self.identity.size, self.identity.mtime_ns)
+        return same_version or (bool(self.etag) and found.entry.etag == self.etag)
 
 
 class Uploader:
@@ -43,6 +66,7 @@ class Uploader:
     ) -> None:
         self._folder = folder
         self._store = store
+        self._multipart = Multipart(store)
         self._limits = limits
         self._buffers = buffers
         self._disk = disk
@@ -55,13 +79,26 @@ class Uploader:
         """Upload one file; tries again while the file changes under us, then fails as unstable."""
         outcome = Outcome(action.verb.value, action.key, Status.DONE, because=action.because, started_s=time.time())
         began = time.perf_counter()
+        sent: list[_Sent] = []
+        try:
+            await self._try(action, outcome, sent)
+        except BaseException:  # cancelled: the outcome is the mover's to tell, not ours
+            if sent and (words := await asyncio.shield(self._take_back(action.key, sent, within_s=_PARTING_S))):
+                self._store.client.emit(Notice(f"{printable(action.key)}: {words}", "warning", "stale"))
+            raise
+        if sent and outcome.status is Status.FAILED and (words := await self._take_back(action.key, sent)):
+            outcome.error = f"{outcome.error} {words}"
+        outcome.seconds = time.perf_counter() - began
+        return outcome
+
+    async def _try(self, action: Action, outcome: Outcome, sent: list[_Sent]) -> None:
         for attempt in range(1, _TRIES + 1):
             outcome.attempts = attempt
             try:
                 if action.size <= self._limits.part_threshold:
-                    await self._whole(action.key, action.size, outcome)
+                    await self._whole(action.key, action.size, outcome, sent)
                 else:
-                    await self._in_parts(action.key, outcome)
+                    await self._in_parts(action.key, outcome, sent)
                 break
             except ObjectGone as error:
                 if error.status:  # the server's, not the file's
@@ -75,50 +112,87 @@ class Uploader:
             except SternaError as error:
                 outcome.fail(error)
                 break
-        outcome.seconds = time.perf_counter() - began
-        return outcome
 
-    async def _whole(self, key: str, size: int, outcome: Outcome) -> None:
+    async def _take_back(self, key: str, sent: Sequence[_Sent], within_s: float | None = None) -> str:
+        """Remove what stands under the key if it is a version of the file that is no more, and gives what to say of it.
+
+        What was sent while the file changed is younger than the file, and mostly of its size: the next run would take it
+        for unchanged, and end well with other bytes there (H40). It cannot be held back until the file was looked at: a
+        PUT is final with its last byte, and what an unversioned bucket had before is gone by then. (A multipart upload
+        is looked at before its Complete, and may still change during it.) So it is removed, unless the next run sees
+        by itself that it is not the file: then an older version of a file that never rests is better than none. Only
+        what says of itself that we sent it is removed, and only if it is still that (see ``S3Store.take_back``).
+        """
+        try:
+            stale, now = await self._disk.slow(self._stale, key, sent)
+        except SternaError:
+            return ""  # nobody knows whether the file has changed; the next run will say that it cannot read it
+        if now is None or not stale:
+            return ""
+        try:
+            async with asyncio.timeout(within_s):
+                found = await self._store.head_in_gate(key)
+                if found is None or not any(one.is_shown(found) for one in stale) or is_noticed(now, found):
+                    return ""
+                await self._store.take_back(found)
+        except (SternaError, TimeoutError) as error:
+            return left_behind(error)
+        return "What was stored of it is older, and was taken back."
+
+    def _stale(self, key: str, sent: Sequence[_Sent]) -> tuple[list[_Sent], Entry | None]:
+        """What was sent and is no longer the file, and the file as it is now, unless none is there."""
+        stale = []
+        for one in sent:
+            try:
+                self._folder.check_unchanged(key, one.identity)
+            except ObjectChanged:
+                stale.append(one)
+        now = self._folder.look(key) if stale else None
+        return stale, now if now is not None and not now.is_directory_marker else None
+
+    async def _whole(self, key: str, size: int, outcome: Outcome, sent: list[_Sent]) -> None:
         async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
             if size > SMALL:
                 with await self._buffers.room(size):
-                    await self._put(key, outcome)
+                    await self._put(key, outcome, sent)
             else:
-                await self._put(key, outcome)
+                await self._put(key, outcome, sent)
 
-    async def _put(self, key: str, outcome: Outcome) -> None:
+    async def _put(self, key: str, outcome: Outcome, sent: list[_Sent]) -> None:
         content = await self._disk.quick(self._folder.read_whole, key, self._limits.part_threshold)
         data = content.data
         size = outcome.size = len(data)
         headers = self._headers_of(key, content.identity.mtime_ns)
+        sent.append(_Sent(content.identity))
         response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
+        shown = response.headers
+        outcome.etag = sent[-1].etag = shown.get(b"etag", b"").decode("latin-1").strip('"')
         # What was changed while it was sent is older than the object by now: no later sync would notice.
         await self._disk.quick(self._folder.check_unchanged, key, content.identity)
-        shown = response.headers
-        outcome.etag = shown.get(b"etag", b"").decode("latin-1").strip('"')
         outcome.version = shown.get(b"x-amz-version-id", b"").decode("latin-1")
         outcome.moved = size
         self._tally.moved_bytes += size
 
-    async def _in_parts(self, key: str, outcome: Outcome) -> None:
+    async def _in_parts(self, key: str, outcome: Outcome, sent: list[_Sent]) -> None:
         with await self._disk.slow(self._folder.open_source, key) as source:
             size = outcome.size = source.identity.size
             if size <= self._limits.part_threshold:  # it has shrunk since it was listed
-                await self._whole(key, size, outcome)
+                await self._whole(key, size, outcome, sent)
                 return
             each = part_size(size, self._limits.part_size)
             token = outcome.token = os.urandom(12).hex()
             async with self._gate:
-                upload = await self._store.create_upload(key, self._headers_of(key, source.identity.mtime_ns), token)
+                upload = await self._multipart.create(key, self._headers_of(key, source.identity.mtime_ns), token)
             completed = False
             try:
                 await self._send_parts(source, upload, parts(size, each), -(-size // each))
                 await self._disk.slow(source.check_unchanged)
+                sent.append(_Sent(source.identity, token))
                 async with self._gate:
-                    outcome.etag, outcome.proof = await self._store.complete_upload(upload, size)
+                    outcome.etag, outcome.proof = await self._multipart.complete(upload, size)
                 completed = True
                 await self._disk.slow(source.check_unchanged)  # again: see _put
-                outcome.checksum = self._store.checksum_of(upload)
+                outcome.checksum = self._multipart.checksum_of(upload)
             except BaseException:
                 self._tally.wasted_bytes += sum(part.size for part in upload.parts.values())
                 if not completed:
@@ -132,12 +206,12 @@ class Uploader:
         async def work() -> None:
             for number, start, length in todo:
                 async with self._gate:
-                    if self._store.takes_files(upload):
+                    if self._multipart.takes_files(upload):
                         await self._send_from_file(source, upload, number, start, length)
                     else:
                         with await self._buffers.lend(length) as lease:
                             crc = await self._disk.slow(fill, source, lease.view, start, upload.checksum)
-                            await self._store.put_part(upload, number, lease.view, crc)
+                            await self._multipart.put_part(upload, number, lease.view, crc)
                     self._tally.moved_bytes += length
 
         await together(work, min(count, self._limits.workers))
@@ -148,12 +222,12 @@ class Uploader:
             hashes = self._store.client.hashes_payloads
             crc, sha256 = await self._disk.slow(measure, source, lease.view, start, length, upload.checksum, hashes)
         body = FilePart(source.fd, start, length, sha256)
-        await self._store.put_part(upload, number, body, crc, source.check_unchanged)
+        await self._multipart.put_part(upload, number, body, crc, source.check_unchanged)
 
     async def _give_up(self, upload: Upload) -> None:
         """Abort, whatever else goes on: an upload left behind costs money (H94). Bounded: the server may be gone."""
         try:
-            await asyncio.shield(asyncio.wait_for(self._store.abort_upload(upload), 2.0))
+            await asyncio.shield(asyncio.wait_for(self._multipart.abort(upload), _PARTING_S))
         except (SternaError, TimeoutError):
             return  # `sterna uploads --abort` and a lifecycle rule remain
 
@@ -184,7 +258,7 @@ def upload_headers(options: UploadOptions) -> dict[str, str]:
 
 def fill(source: SourceFile, view: memoryview, start: int, checksum: str) -> int | None:
     """Read a part into ``view`` and give its sum; runs in a thread. Raises ObjectChanged where the file is shorter now."""
-    kind = kind_of(checksum) if checksum != "MD5" else None
+    kind = algorithm(checksum) if checksum != "MD5" else None
     crc = 0
     for offset in range(0, len(view), _BITE):
         bite = view[offset : offset + _BITE]
@@ -199,7 +273,7 @@ def measure(
     source: SourceFile, scratch: memoryview, start: int, length: int, checksum: str, hashes: bool
 ) -> tuple[int, str]:
     """Read a part through ``scratch`` and give its sum, and its SHA-256 if wanted; runs in a thread."""
-    kind = kind_of(checksum)
+    kind = algorithm(checksum)
     digest = hashlib.sha256() if hashes else None
     crc = 0
     for offset in range(0, length, len(scratch)):
@@ -210,6 +284,22 @@ def measure(
         if digest is not None:
             digest.update(bite)
     return crc, digest.hexdigest() if digest is not None else ""
+
+
+def is_noticed(now: Entry, found: Look) -> bool:
+    """Whether the next comparison carries the file again over this older version of it, by ``planning/compare.py``: the
+    file has grown, or was changed in a later second than the object's, or in the same, and the times kept differ.
+
+    A smaller one says nothing: it may be in the middle of being written anew.
+    """
+    if now.size > found.entry.size:
+        return True
+    changed_s, stored_s = now.mtime_ns // _SECOND_NS, found.entry.mtime_ns // _SECOND_NS
+    if not stored_s or changed_s != stored_s:
+        return 0 < stored_s < changed_s
+    kept_ns = found.mtime_ns or 0
+    has_fractions = bool(kept_ns % _SECOND_NS and now.mtime_ns % _SECOND_NS)  # else whole seconds would be compared
+    return has_fractions and kept_ns // 1000 != now.mtime_ns // 1000
 
 
 class _Work(Protocol):

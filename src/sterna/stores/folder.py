@@ -159,9 +159,8 @@ class Folder:
                 path.mkdir(parents=True, exist_ok=True)
             root = Directory(os.open(path, _ROOT))
             if os.fstat(root.fd).st_nlink == 0:
-                raise SourceUnknown(
-                    f"{printable(str(path))} has been deleted; change into another folder.", key=str(path)
-                )
+                kind = WrongSetting if create else SourceUnknown
+                raise kind(f"{printable(str(path))} has been deleted; change into another folder.", key=str(path))
             return cls(path, root, symlinks)
         except OSError as error:
             shown = printable(str(path))

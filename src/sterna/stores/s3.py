@@ -1,4 +1,4 @@
-"""A bucket and a prefix as a store, and the S3 operations that movers build on."""
+"""A bucket and a prefix as a store: its listing, and its objects in single requests."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ import hashlib
 import operator
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from sterna.model.entry import Entry
-from sterna.model.errors import Corrupt, ObjectGone, Refused, RetryLater, SternaError, Unsupported, WrongSetting
+from sterna.model.errors import (
+    Corrupt,
+    NotProven,
+    ObjectGone,
+    Refused,
+    SternaError,
+    Unsupported,
+    WrongSetting,
+)
 from sterna.model.location import BucketPath
 from sterna.model.units import printable
+from sterna.stores.learned import Learned, check_sum, is_same_md5, other_bytes, refuses_checksum
 from sterna.stores.store import Capabilities, StorePage
-from sterna.wire.checksum import NAMES, Algorithm, algorithm, content_md5
+from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
 from sterna.wire.connection import FilePart, Response, Sink
 from sterna.wire.encoding import encode_query, encode_value
@@ -29,8 +37,8 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
-_EMPTY_PAGES = 40  # in a row; honest servers send a few, where they skip what was deleted
 _DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
+_EMPTY_PAGES = 40  # in a row; honest servers send a few, where they skip what was deleted
 
 
 class Look(NamedTuple):
@@ -50,71 +58,6 @@ class Look(NamedTuple):
     version: str
     metadata: dict[str, str]
     headers: dict[bytes, bytes]
-
-
-@dataclass(slots=True)
-class Learned:
-    """What this endpoint was seen to do: found out by the first upload, kept for the run.
-
-    ``checksum`` is empty until known, then CRC64NVME, CRC32C or MD5 (Content-MD5 only). ``composite`` says that it
-    knows no full-object sum of a multipart object. ``etag_is_opaque``: a plain object's ETag was seen not to be MD5;
-    ``etag_is_md5``: it was seen to be, and ``part_etag_is_md5`` those of parts, which some servers make otherwise.
-    """
-
-    checksum: str = ""
-    tried: int = 0
-    composite: bool = False
-    etag_is_opaque: bool = False
-    etag_is_md5: bool = False
-    part_etag_is_md5: bool = False
-
-    CANDIDATES = ("CRC64NVME", "CRC32C", "MD5")
-
-    @property
-    def candidate(self) -> str:
-        """The checksum to use for the next upload."""
-        return self.checksum or self.CANDIDATES[self.tried]
-
-    def answered(self, name: str, echoed: bool) -> None:
-        """An upload with ``name`` was taken, and the server did or did not show the sum that it computed."""
-        if self.checksum or name != self.candidate:
-            return
-        if echoed or name == "MD5":
-            self.checksum = name
-        else:
-            self.refused(name)
-
-    def refused(self, name: str) -> bool:
-        """The server does not take ``name``: go on to the next. False where there is none left to try."""
-        if self.checksum or name != self.candidate:
-            return not self.checksum or self.checksum != name
-        if self.tried + 1 >= len(self.CANDIDATES):
-            return False
-        self.tried += 1
-        if self.candidate == "MD5":
-            self.checksum = "MD5"
-        return True
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One uploaded part. ``crc`` is its sum as a number, or None with Content-MD5."""
-
-    number: int
-    size: int
-    etag: str
-    crc: int | None = None
-
-
-@dataclass(slots=True)
-class Upload:
-    """A multipart upload under way: one checksum algorithm from its creation to its end (H18)."""
-
-    key: str
-    id: str
-    token: str
-    checksum: str
-    parts: dict[int, Part] = field(default_factory=dict)
 
 
 class S3Store:
@@ -241,6 +184,16 @@ class S3Store:
             return None
         return self.look_of(key, response)
 
+    async def head_in_gate(self, key: str) -> Look | None:
+        """HEAD by one who is within the gate already."""
+        headers = {"x-amz-checksum-mode": "ENABLED", **self.own_headers}
+        try:
+            return self.look_of(
+                key, await self.client.send(Request("Head", "HEAD", self.bucket, self.key_of(key), headers=headers))
+            )
+        except ObjectGone:
+            return None
+
     def look_of(self, key: str, response: Response) -> Look:
         """Read the head of an answer to HEAD or GET."""
         headers = response.headers
@@ -319,13 +272,13 @@ class S3Store:
         check one. The checksum is ``NAME:value``, base64 as S3 shows it.
         """
         if not self.learned.checksum:
-            async with self._one_at_first():  # one upload finds out what the endpoint knows; the others wait for it
+            async with self.one_at_first():  # finds out what the endpoint knows; the others wait for it
                 if not self.learned.checksum:
                     return await self._put(key, data, headers)
         return await self._put(key, data, headers)
 
     @asynccontextmanager
-    async def _one_at_first(self) -> AsyncIterator[None]:
+    async def one_at_first(self) -> AsyncIterator[None]:
         """Let one upload after the other go ahead; one that stalls holds up the others for a moment only (H38)."""
         try:
             async with asyncio.timeout(_DISCOVERY_S):
@@ -340,19 +293,20 @@ class S3Store:
 
     async def _put(self, key: str, data: Body, headers: dict[str, str]) -> tuple[Response, str, str]:
         name, sums, expected = self._sums(data)
-        stored = ""  # the ETag of what was stored last
+        stored: list[str] = []  # the ETag of each answer
         weighs_md5 = "content-md5" in sums
+        sealed = bool(self.own_headers)
 
         def is_right(response: Response) -> None:
-            nonlocal stored
-            stored = response.headers.get(b"etag", b"").decode("latin-1").strip('"')
-            if not stored:  # S3 gives one: whoever answered was not the server (H12)
+            etag = response.headers.get(b"etag", b"").decode("latin-1").strip('"')
+            if not etag:  # S3 gives one: whoever answered was not the server (H12)
                 raise Corrupt(f"{printable(key)}: the answer to Put has no ETag.", operation="Put", key=key)
-            self._check_sum(name, expected, key, response)
+            stored.append(etag)
+            check_sum(name, expected, key, response)
             if weighs_md5:
-                same = self._is_same_md5(response, sums)
+                same = is_same_md5(response, sums, sealed=sealed)
                 if same is False and self.learned.etag_is_md5:
-                    raise _other_bytes(key, "its MD5")
+                    raise other_bytes(key, "its MD5")
                 self.learned.etag_is_md5 |= bool(same)
 
         while True:
@@ -361,47 +315,62 @@ class S3Store:
             try:
                 response = await self.client.send(request)
             except SternaError as error:
-                if _refuses_checksum(error) and self.learned.refused(name):
+                if refuses_checksum(error) and self.learned.refused(name):
                     name, sums, expected = self._sums(data)
                     weighs_md5 = "content-md5" in sums
                     continue
-                if isinstance(error, Corrupt) and stored:
-                    await self._take_back(key, stored)
+                if stored and (trouble := await self._take_back_wrong(key, stored)):
+                    error.sentence += trouble
                 raise
-            if weighs_md5 and self._is_same_md5(response, sums) is False and not self.learned.etag_is_opaque:
+            except asyncio.CancelledError:
+                if stored:
+                    await asyncio.shield(self._take_back_wrong(key, stored, within_s=2.0))
+                raise
+            other = weighs_md5 and is_same_md5(response, sums, sealed=sealed) is False
+            if other and not self.learned.etag_is_opaque:
                 # Either this server's ETags are no MD5, or it stored other bytes: only they can tell.
                 if not await self._holds(key, data):
                     self.learned.etag_is_md5 = True
                     continue
                 self.learned.etag_is_opaque = True
-            return response, self._proof(name, response), f"{name}:{expected or sums['content-md5']}"
-
-    def _is_same_md5(self, response: Response, sums: dict[str, str]) -> bool | None:
-        """Whether the ETag is the MD5 that was sent; None where that says nothing, or something better was shown."""
-        sent, etag = sums.get("content-md5"), response.text(b"etag").strip('"')
-        if sent is None or any(name.startswith(b"x-amz-checksum-") for name in response.headers):
-            return None
-        # What is encrypted by KMS or with a customer's key has an ETag that is no MD5 (H14).
-        if not _looks_like_md5(etag) or self.own_headers or b"x-amz-server-side-encryption" in response.headers:
-            return None
-        return base64.b64decode(sent).hex() == etag.lower()
+            return response, self.learned.proof(name, response), f"{name}:{expected or sums['content-md5']}"
 
     async def _holds(self, key: str, data: Body) -> bool:
         """Read back what was just put, and compare it byte by byte."""
         response = await self.get(key, limit=len(data) + 4096)
         return bytes(response.body) == data
 
-    async def _take_back(self, key: str, etag: str) -> None:
+    async def _take_back_wrong(self, key: str, etags: Sequence[str], within_s: float | None = None) -> str:
         """Remove what was stored and is known to be wrong: it has the size and the time of the file, and the next run
-        would take it for unchanged. Only while it is still what that answer was about."""
+        would take it for unchanged. Only while it is still what an answer was about. Gives what to say if that failed.
+        """
         try:
-            found = await self._head_in_gate(key)
-            if found is not None and found.entry.etag == etag:
-                headers = {"if-match": f'"{etag}"'}
-                request = Request("Delete", "DELETE", self.bucket, self.key_of(key), headers=headers, good=(204, 200))
-                await self.client.send(request)
-        except SternaError:
-            return  # the failure that led here is what the user must hear
+            async with asyncio.timeout(within_s):
+                found = await self.head_in_gate(key)
+                if found is not None and found.entry.etag in etags:
+                    await self.take_back(found)
+        except (SternaError, TimeoutError) as error:
+            return f" {left_behind(error)}"
+        return ""
+
+    async def take_back(self, found: Look) -> None:
+        """Remove the object that a look has just shown, which is ours and not what it should be; by one within the gate.
+
+        Only while it has the ETag that was seen, so that nobody else's is removed. A bucket with versions keeps them all
+        and hides the key: to bring an older version back would not tell the next run to carry the file. Raises
+        SternaError where the object is still there afterwards.
+        """
+        key, etag = found.entry.key, found.entry.etag
+        request = Request("Delete", "DELETE", self.bucket, self.key_of(key), headers={"if-match": f'"{etag}"'},
+                          good=(204, 200, 404))  # fmt: skip
+        refusal: SternaError | None = None
+        try:
+            await self.client.send(request)
+        except SternaError as error:
+            refusal = error
+        left = await self.head_in_gate(key)
+        if left is not None and left.entry.etag == etag:
+            raise refusal or NotProven("its removal was answered and not done.", operation="Delete", key=key)
 
     def _sums(self, data: Body) -> tuple[str, dict[str, str], str]:
         """The checksum headers for some bytes: algorithm, headers, and the value that the server should show."""
@@ -415,22 +384,6 @@ class S3Store:
         if learned.checksum:
             return name, {kind.header: value, "x-amz-sdk-checksum-algorithm": name}, value
         return name, {kind.header: value, "x-amz-sdk-checksum-algorithm": name, "content-md5": content_md5(data)}, value
-
-    def _check_sum(self, name: str, expected: str, key: str, response: Response) -> None:
-        """Raise Corrupt where the server shows another sum than was sent."""
-        if expected:
-            shown = response.headers.get(algorithm(name).header_bytes)
-            if shown is not None and shown.decode("latin-1") != expected:
-                raise _other_bytes(key, name)
-
-    def _proof(self, name: str, response: Response) -> str:
-        """What the answer proves, and what it says of the server."""
-        if name == "MD5":
-            self.learned.answered(name, True)
-            return "Content-MD5"
-        shown = algorithm(name).header_bytes in response.headers
-        self.learned.answered(name, shown)
-        return name if shown else "Content-MD5"  # which went along while the endpoint was unknown
 
     async def write(self, key: str, data: bytes) -> Entry:
         async with self.client.gate:
@@ -489,200 +442,6 @@ class S3Store:
 
         await asyncio.gather(*(one(key) for key in keys))
         return failed
-
-    # Multipart uploads.
-
-    async def create_upload(self, key: str, headers: dict[str, str], token: str) -> Upload:
-        """Begin a multipart upload that carries ``token`` in its metadata, by which its object is known as ours (H06)."""
-        while True:
-            name = self.learned.candidate
-            sums = {} if name == "MD5" else {"x-amz-checksum-algorithm": name}
-            if sums and not self.learned.composite:
-                sums["x-amz-checksum-type"] = "FULL_OBJECT"
-            upload_id = ""
-
-            def has_id(response: Response) -> None:
-                nonlocal upload_id
-                # rclone's server leaves the last word of the name out.
-                element = said_by(
-                    response, "InitiateMultipartUploadResult", "CreateUpload", key, "InitiateMultipartUpload"
-                )
-                upload_id = element.findtext("UploadId") or ""
-                if not upload_id:
-                    raise Corrupt("The server began an upload and gave it no id.", operation="CreateUpload", key=key)
-
-            request = Request("CreateUpload", "POST", self.bucket, self.key_of(key), query="uploads=", check=has_id,
-                              headers={**headers, "x-amz-meta-sterna-token": token, **sums, **self.own_headers})  # fmt: skip
-            try:
-                await self.client.send(request)
-            except SternaError as error:
-                if not _refuses_checksum(error) or not self.learned.refused(name):
-                    raise
-                continue
-            return Upload(key, upload_id, token, name)
-
-    async def put_part(
-        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None = None
-    ) -> Part:
-        """Send one part; ``crc`` is its sum by the upload's algorithm. Raises Corrupt where the server shows another.
-
-        ``restart`` is called before each further attempt, and may raise where there is no use in one.
-        """
-        if not self.learned.checksum:
-            async with self._one_at_first():
-                if not self.learned.checksum:
-                    return await self._put_part(upload, number, data, crc, restart)
-        return await self._put_part(upload, number, data, crc, restart)
-
-    def takes_files(self, upload: Upload) -> bool:
-        """Whether a part may be a FilePart: the server checks its sum, so that a file that changes meanwhile is found."""
-        return self.client.sends_files and upload.checksum != "MD5" and self.learned.checksum == upload.checksum
-
-    async def _put_part(
-        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None
-    ) -> Part:
-        headers: dict[str, str] = dict(self.own_headers)
-        expected = ""
-        if upload.checksum != "MD5":
-            kind = algorithm(upload.checksum)
-            assert crc is not None
-            expected = kind.encode(crc)
-            headers[kind.header] = expected
-            headers["x-amz-sdk-checksum-algorithm"] = upload.checksum
-        if self.learned.checksum != upload.checksum or upload.checksum == "MD5":
-            assert not isinstance(data, FilePart)
-            headers["content-md5"] = await asyncio.to_thread(content_md5, data)
-
-        def is_right(response: Response) -> None:
-            if not response.text(b"etag"):
-                raise Corrupt(
-                    f"The server took part {number} and gave it no ETag.", operation="UploadPart", key=upload.key
-                )
-            self._check_sum(upload.checksum, expected, upload.key, response)
-            same = self._is_same_md5(response, headers)
-            if same is False and self.learned.part_etag_is_md5:
-                raise _other_bytes(upload.key, f"the MD5 of part {number}")
-            self.learned.part_etag_is_md5 |= bool(same)
-
-        request = Request("UploadPart", "PUT", self.bucket, self.key_of(upload.key), headers=headers, body=data,
-                          query=f"partNumber={number}&uploadId={encode_value(upload.id)}",
-                          restart=restart, check=is_right)  # fmt: skip
-        response = await self.client.send(request)
-        self._proof(upload.checksum, response)
-        part = Part(number, len(data), response.text(b"etag"), crc)
-        upload.parts[number] = part
-        return part
-
-    def whole_sum(self, upload: Upload) -> tuple[str, str]:
-        """The sum of the whole object combined from its parts', and the sum of sums; empty with Content-MD5."""
-        if upload.checksum == "MD5":
-            return "", ""
-        kind = algorithm(upload.checksum)
-        whole, sums = 0, []
-        for _, part in sorted(upload.parts.items()):
-            assert part.crc is not None
-            sums.append(part.crc)
-            whole = kind.combine(whole, part.crc, part.size) if len(sums) > 1 else part.crc
-        return kind.encode(whole), kind.composite(sums)
-
-    def checksum_of(self, upload: Upload) -> str:
-        """Our sum of the whole object as ``NAME:value``; empty with Content-MD5."""
-        whole, _ = self.whole_sum(upload)
-        return f"{upload.checksum}:{whole}" if whole else ""
-
-    async def complete_upload(self, upload: Upload, size: int) -> tuple[str, str]:
-        """Join the parts; gives the ETag and the proof. Only a whole, well-formed result counts (H01, H02).
-
-        Where the answer was lost, was none, or says that there is no such upload (any more), the object is looked at:
-        it is ours when it has our token, size and sum (H06, H07).
-        """
-        if sum(part.size for part in upload.parts.values()) != size:
-            raise SternaError(
-                f"{printable(upload.key)}: the parts do not add up to {size} bytes.",
-                operation="Complete",
-                key=upload.key,
-            )
-        whole, composite = self.whole_sum(upload)
-        kind = algorithm(upload.checksum) if whole else None
-        shown_sums = bool(kind) and self.learned.checksum == upload.checksum
-        tag = f"Checksum{upload.checksum}"
-        listed = "".join(
-            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{as_text(part.etag)}</ETag>"
-            + (f"<{tag}>{kind.encode(part.crc)}</{tag}>" if kind and part.crc is not None and shown_sums else "")
-            + "</Part>"
-            for _, part in sorted(upload.parts.items())
-        )
-        body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'.encode()
-        etag = shown = ""
-
-        def is_joined(response: Response) -> None:
-            nonlocal etag, shown
-            element = said_by(response, "CompleteMultipartUploadResult", "Complete", upload.key)
-            etag = (element.findtext("ETag") or "").strip('"')
-            shown = element.findtext(tag) or response.text(kind.header.encode() if kind else b"-")
-            if shown and shown not in (whole, composite) and shown != composite.partition("-")[0]:
-                raise Corrupt(
-                    f"{printable(upload.key)}: the server joined other bytes than were sent.",
-                    operation="Complete",
-                    key=upload.key,
-                )
-
-        while True:
-            headers = {"content-type": "application/xml", **self.own_headers}
-            if kind and shown_sums and not self.learned.composite:
-                headers |= {kind.header: whole, "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": str(size)}
-            says_whole = "x-amz-checksum-type" in headers
-            # Sent again by the retry table: S3 answers a repeated Complete as it did the first, others NoSuchUpload.
-            request = Request("Complete", "POST", self.bucket, self.key_of(upload.key), headers=headers, body=body,
-                              query=f"uploadId={encode_value(upload.id)}", check=is_joined,
-                              final=("BadDigest",) if says_whole else ())  # fmt: skip
-            try:
-                await self.client.send(request)
-            except SternaError as error:
-                refused = ("BadDigest", "InvalidRequest", "InvalidArgument", "NotImplemented")
-                if says_whole and error.code in refused:
-                    # Every part was checked; this server only knows the sum of sums. Say so no more, and compare that.
-                    self.learned.composite = True
-                    continue
-                if not isinstance(error, RetryLater) and error.code != "NoSuchUpload":
-                    raise
-                found = await self._is_ours(upload, size, whole, composite)
-                if found is None:
-                    raise
-                return found
-            if not etag:  # Ceph 16 answers so; whether it holds what was sent is for a look to say
-                found = await self._is_ours(upload, size, whole, composite)
-                if found is None:
-                    raise Corrupt(
-                        "The server joined the parts and shows no ETag.", operation="Complete", key=upload.key
-                    )
-                return found
-            return etag, upload.checksum if shown else "part sums" if shown_sums else "Content-MD5"
-
-    async def _is_ours(self, upload: Upload, size: int, whole: str, composite: str) -> tuple[str, str] | None:
-        """The object's ETag and proof, if it is the one that this upload made."""
-        found = await self._head_in_gate(upload.key)
-        if found is None or found.entry.size != size or found.metadata.get("sterna-token") != upload.token:
-            return None
-        if found.checksum_name == upload.checksum and found.checksum not in (whole, composite):
-            return None
-        return found.entry.etag, found.checksum_name or "token"
-
-    async def _head_in_gate(self, key: str) -> Look | None:
-        """HEAD by one who is within the gate already."""
-        headers = {"x-amz-checksum-mode": "ENABLED", **self.own_headers}
-        try:
-            return self.look_of(
-                key, await self.client.send(Request("Head", "HEAD", self.bucket, self.key_of(key), headers=headers))
-            )
-        except ObjectGone:
-            return None
-
-    async def abort_upload(self, upload: Upload) -> None:
-        """Give an upload up. Content when it is already gone."""
-        request = Request("Abort", "DELETE", self.bucket, self.key_of(upload.key), good=(204, 200, 404),
-                          query=f"uploadId={encode_value(upload.id)}")  # fmt: skip
-        await self.client.send(request)
 
     # The bucket.
 
@@ -765,6 +524,14 @@ def _http_time_ns(stamp: str) -> int:
         return 0
 
 
+def left_behind(error: SternaError | TimeoutError) -> str:
+    """What to say where an object that should not stand there could not be taken back."""
+    why = printable(error.sentence).rstrip(".") if isinstance(error, SternaError) else "no answer in time"
+    return (
+        f"What was stored of it could not be taken back ({why}); remove it, or the next run may take it for the file."
+    )
+
+
 def customer_headers(key: bytes) -> dict[str, str]:
     """The headers of SSE-C for a key of 32 bytes; none for none."""
     if not key:
@@ -810,29 +577,3 @@ def _size_of(response: Response) -> int:
         return int(content_range.rpartition("/")[2])
     length = response.text(b"content-length")
     return int(length) if length.isdigit() else len(response.body)
-
-
-def _refuses_checksum(error: SternaError) -> bool:
-    """An answer by which a server may mean: I do not know this checksum header."""
-    if isinstance(error, Unsupported):
-        return True
-    return error.status == 400 and error.code in (
-        "InvalidRequest",
-        "InvalidArgument",
-        "BadRequest",
-        "400",
-        "InvalidDigest",
-    )
-
-
-def _looks_like_md5(etag: str) -> bool:
-    return len(etag) == 32 and all(digit in "0123456789abcdefABCDEF" for digit in etag)
-
-
-def _other_bytes(key: str, sum_name: str) -> Corrupt:
-    return Corrupt(f"{printable(key)}: the server stored other bytes than were sent ({sum_name} differs).", key=key)
-
-
-def kind_of(name: str) -> Algorithm:
-    """The algorithm by S3's name."""
-    return algorithm(name)

@@ -1,0 +1,238 @@
+"""Multipart uploads of a bucket: begun, fed part by part, joined to one object or given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sterna.model.errors import Corrupt, RetryLater, SternaError
+from sterna.model.units import printable
+from sterna.stores.learned import check_sum, is_same_md5, other_bytes, refuses_checksum
+from sterna.stores.s3 import S3Store, said_by
+from sterna.wire.checksum import algorithm, content_md5
+from sterna.wire.client import Body, Request
+from sterna.wire.connection import FilePart, Response
+from sterna.wire.encoding import encode_value
+from sterna.wire.xml import as_text
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One uploaded part. ``crc`` is its sum as a number, or None with Content-MD5."""
+
+    number: int
+    size: int
+    etag: str
+    crc: int | None = None
+
+
+@dataclass(slots=True)
+class Upload:
+    """A multipart upload under way: one checksum algorithm from its creation to its end (H18)."""
+
+    key: str
+    id: str
+    token: str
+    checksum: str
+    parts: dict[int, Part] = field(default_factory=dict)
+
+
+class Multipart:
+    """The multipart uploads of one store. Whoever calls is within the gate already."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+
+    def __repr__(self) -> str:
+        return f"<Multipart uploads of {self._store!r}>"
+
+    async def create(self, key: str, headers: dict[str, str], token: str) -> Upload:
+        """Begin a multipart upload that carries ``token`` in its metadata, by which its object is known as ours (H06)."""
+        store = self._store
+        while True:
+            name = self._store.learned.candidate
+            sums = {} if name == "MD5" else {"x-amz-checksum-algorithm": name}
+            if sums and not self._store.learned.composite:
+                sums["x-amz-checksum-type"] = "FULL_OBJECT"
+            upload_id = ""
+
+            def has_id(response: Response) -> None:
+                nonlocal upload_id
+                # rclone's server leaves the last word of the name out.
+                element = said_by(
+                    response, "InitiateMultipartUploadResult", "CreateUpload", key, "InitiateMultipartUpload"
+                )
+                upload_id = element.findtext("UploadId") or ""
+                if not upload_id:
+                    raise Corrupt("The server began an upload and gave it no id.", operation="CreateUpload", key=key)
+
+            named = {**headers, "x-amz-meta-sterna-token": token, **sums, **store.own_headers}
+            request = Request("CreateUpload", "POST", store.bucket, store.key_of(key), query="uploads=", headers=named,
+                              check=has_id)  # fmt: skip
+            try:
+                await store.client.send(request)
+            except SternaError as error:
+                if not refuses_checksum(error) or not self._store.learned.refused(name):
+                    raise
+                continue
+            return Upload(key, upload_id, token, name)
+
+    async def put_part(
+        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None = None
+    ) -> Part:
+        """Send one part; ``crc`` is its sum by the upload's algorithm. Raises Corrupt where the server shows another.
+
+        ``restart`` is called before each further attempt, and may raise where there is no use in one.
+        """
+        if not self._store.learned.checksum:
+            async with self._store.one_at_first():
+                if not self._store.learned.checksum:
+                    return await self._put_part(upload, number, data, crc, restart)
+        return await self._put_part(upload, number, data, crc, restart)
+
+    def takes_files(self, upload: Upload) -> bool:
+        """Whether a part may be a FilePart: the server checks its sum, so that a file that changes meanwhile is found."""
+        return (
+            self._store.client.sends_files
+            and upload.checksum != "MD5"
+            and self._store.learned.checksum == upload.checksum
+        )
+
+    async def _put_part(
+        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None
+    ) -> Part:
+        store = self._store
+        headers: dict[str, str] = dict(store.own_headers)
+        expected = ""
+        if upload.checksum != "MD5":
+            kind = algorithm(upload.checksum)
+            assert crc is not None
+            expected = kind.encode(crc)
+            headers[kind.header] = expected
+            headers["x-amz-sdk-checksum-algorithm"] = upload.checksum
+        if self._store.learned.checksum != upload.checksum or upload.checksum == "MD5":
+            assert not isinstance(data, FilePart)
+            headers["content-md5"] = await asyncio.to_thread(content_md5, data)
+
+        def is_right(response: Response) -> None:
+            if not response.text(b"etag"):
+                raise Corrupt(
+                    f"The server took part {number} and gave it no ETag.", operation="UploadPart", key=upload.key
+                )
+            check_sum(upload.checksum, expected, upload.key, response)
+            same = is_same_md5(response, headers, sealed=bool(store.own_headers))
+            if same is False and self._store.learned.part_etag_is_md5:
+                raise other_bytes(upload.key, f"the MD5 of part {number}")
+            self._store.learned.part_etag_is_md5 |= bool(same)
+
+        request = Request("UploadPart", "PUT", store.bucket, store.key_of(upload.key), headers=headers, body=data,
+                          query=f"partNumber={number}&uploadId={encode_value(upload.id)}",
+                          restart=restart, check=is_right)  # fmt: skip
+        response = await store.client.send(request)
+        self._store.learned.proof(upload.checksum, response)
+        part = Part(number, len(data), response.text(b"etag"), crc)
+        upload.parts[number] = part
+        return part
+
+    def whole_sum(self, upload: Upload) -> tuple[str, str]:
+        """The sum of the whole object combined from its parts', and the sum of sums; empty with Content-MD5."""
+        if upload.checksum == "MD5":
+            return "", ""
+        kind = algorithm(upload.checksum)
+        whole, sums = 0, []
+        for _, part in sorted(upload.parts.items()):
+            assert part.crc is not None
+            sums.append(part.crc)
+            whole = kind.combine(whole, part.crc, part.size) if len(sums) > 1 else part.crc
+        return kind.encode(whole), kind.composite(sums)
+
+    def checksum_of(self, upload: Upload) -> str:
+        """Our sum of the whole object as ``NAME:value``; empty with Content-MD5."""
+        whole, _ = self.whole_sum(upload)
+        return f"{upload.checksum}:{whole}" if whole else ""
+
+    async def complete(self, upload: Upload, size: int) -> tuple[str, str]:
+        """Join the parts; gives the ETag and the proof. Only a whole, well-formed result counts (H01, H02).
+
+        Where the answer was lost, was none, or says that there is no such upload (any more), the object is looked at:
+        it is ours when it has our token, size and sum (H06, H07).
+        """
+        if sum(part.size for part in upload.parts.values()) != size:
+            raise SternaError(
+                f"{printable(upload.key)}: the parts do not add up to {size} bytes.",
+                operation="Complete",
+                key=upload.key,
+            )
+        store = self._store
+        whole, composite = self.whole_sum(upload)
+        kind = algorithm(upload.checksum) if whole else None
+        shown_sums = bool(kind) and self._store.learned.checksum == upload.checksum
+        tag = f"Checksum{upload.checksum}"
+        listed = "".join(
+            f"<Part><PartNumber>{part.number}</PartNumber><ETag>{as_text(part.etag)}</ETag>"
+            + (f"<{tag}>{kind.encode(part.crc)}</{tag}>" if kind and part.crc is not None and shown_sums else "")
+            + "</Part>"
+            for _, part in sorted(upload.parts.items())
+        )
+        body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'.encode()
+        etag = shown = ""
+
+        def is_joined(response: Response) -> None:
+            nonlocal etag, shown
+            element = said_by(response, "CompleteMultipartUploadResult", "Complete", upload.key)
+            etag = (element.findtext("ETag") or "").strip('"')
+            shown = element.findtext(tag) or response.text(kind.header.encode() if kind else b"-")
+            if shown and shown not in (whole, composite) and shown != composite.partition("-")[0]:
+                raise Corrupt(
+                    f"{printable(upload.key)}: the server joined other bytes than were sent.",
+                    operation="Complete",
+                    key=upload.key,
+                )
+
+        while True:
+            headers = {"content-type": "application/xml", **store.own_headers}
+            if kind and shown_sums and not self._store.learned.composite:
+                headers |= {kind.header: whole, "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": str(size)}
+            says_whole = "x-amz-checksum-type" in headers
+            # Sent again by the retry table: S3 answers a repeated Complete as it did the first, others NoSuchUpload.
+            request = Request("Complete", "POST", store.bucket, store.key_of(upload.key), headers=headers, body=body,
+                              query=f"uploadId={encode_value(upload.id)}", check=is_joined,
+                              final=("BadDigest",) if says_whole else ())  # fmt: skip
+            try:
+                await store.client.send(request)
+            except SternaError as error:
+                refused = ("BadDigest", "InvalidRequest", "InvalidArgument", "NotImplemented")
+                if says_whole and error.code in refused:
+                    # Every part was checked; this server only knows the sum of sums. Say so no more, and compare that.
+                    self._store.learned.composite = True
+                    continue
+                if not isinstance(error, RetryLater) and error.code != "NoSuchUpload":
+                    raise
+                found = await self._is_ours(upload, size, whole, composite)
+                if found is None:
+                    raise
+                return found
+            if not etag:  # Ceph 16 answers so; whether it holds what was sent is for a look to say
+                found = await self._is_ours(upload, size, whole, composite)
+                if found is None:
+                    raise Corrupt(
+                        "The server joined the parts and shows no ETag.", operation="Complete", key=upload.key
+                    )
+                return found
+            return etag, upload.checksum if shown else "part sums" if shown_sums else "Content-MD5"
+
+    async def _is_ours(self, upload: Upload, size: int, whole: str, composite: str) -> tuple[str, str] | None:
+        """The object's ETag and proof, if it is the one that this upload made."""
+        found = await self._store.head_in_gate(upload.key)
+        if found is None or found.entry.size != size or found.metadata.get("sterna-token") != upload.token:
+            return None
+        if found.checksum_name == upload.checksum and found.checksum not in (whole, composite):
+            return None
+        return found.entry.etag, found.checksum_name or "token"
+
+    async def abort(self, upload: Upload) -> None:
+        """Give an upload up. Content when it is already gone."""
+        request = Request("Abort", "DELETE", self._store.bucket, self._store.key_of(upload.key), good=(204, 200, 404),
+                          query=f"uploadId={encode_value(upload.id)}")  # fmt: skip
+        await self._store.client.send(request)

@@ -1,0 +1,141 @@
+"""The command where it is not at home: descriptors closed or few, its folder deleted, keys with a line end in them."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Done, Sterna
+from tests.e2e.test_exit_codes import says
+from tests.e2e.trees import MIB, leftovers, plant, tree
+from tests.faults.front import Front, IgnoreChecksums
+from tests.servers.oracle import Bucket
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="a shell of Linux and its ulimit")]
+
+
+def shell(sterna: Sterna, line: str, *arguments: str | Path, cwd: Path | None = None) -> Done:
+    """The command by a shell: ``line`` says how, with ``"$@"`` where the command stands."""
+    command = [sys.executable, "-m", "sterna", *map(str, arguments)]
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *command], env=sterna.env, cwd=cwd or sterna.cwd, capture_output=True, timeout=60
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode(), 0.0)
+
+
+# Descriptors
+
+CLOSED = ["<&-", ">&- 2>&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_H107_no_file_gets_the_number_of_a_closed_standard_descriptor(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path, closed: str
+) -> None:
+    files = {f"{number}": b"%d" % number * 100 for number in range(20)} | {"large": bytes(9 * MIB)}
+    source = plant(tmp_path / "source", files)
+    front.fault(("CreateMPU", "UploadPart", "Complete"), nth="always", kind=IgnoreChecksums(), must_hit=False)
+    up = shell(sterna, f'"$@" {closed}', "-v", "sync", source, bucket.url("p"))
+    assert up.code == 0, up.err
+    assert bucket.sizes("p/") == {f"p/{name}": len(data) for name, data in files.items()}
+    down = shell(sterna, f'"$@" {closed}', "-v", "sync", bucket.url("p"), tmp_path / "target")
+    assert down.code == 0, down.err
+    assert tree(tmp_path / "target") == files
+    assert tree(source) == files
+
+
+def test_H107_an_error_has_its_exit_code_where_nobody_can_be_told(sterna: Sterna, front: Front, tmp_path: Path) -> None:
+    done = shell(sterna, '"$@" <&- >&- 2>&-', "sync", tmp_path / "nowhere", "s3://bucket-of-mine/p")
+    assert (done.code, done.out, done.err) == (4, "", "")
+    assert front.count() == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--no-fsync",)], ids=["durable", "no fsync"])
+def test_H107_few_descriptors_are_enough_for_many_small_objects(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    files = {f"{number % 7}/{number}": b"%d" % number for number in range(300)}
+    source = plant(tmp_path / "source", files)
+    up = shell(sterna, 'ulimit -n 64 && exec "$@"', "sync", source, bucket.url("p"))
+    assert up.code == 0, up.out + up.err
+    down = shell(sterna, 'ulimit -n 64 && exec "$@"', "sync", *options, bucket.url("p"), tmp_path / "target")
+    assert down.code == 0, down.out + down.err
+    assert tree(tmp_path / "target") == files
+    assert leftovers(tmp_path / "target") == []
+
+
+# A current folder that is no more
+
+
+@pytest.fixture
+def deleted(sterna: Sterna, tmp_path: Path) -> Callable[..., Done]:
+    """The command in a folder that is deleted before it starts."""
+
+    def run(*arguments: str | Path) -> Done:
+        folder = tmp_path / "gone"
+        folder.mkdir(exist_ok=True)
+        return shell(sterna, f'rmdir {shlex.quote(str(folder))} && exec "$@"', *arguments, cwd=folder)
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["sync", "copy"])
+def test_H75_a_current_folder_that_was_deleted_is_no_empty_source(
+    deleted: Callable[..., Done], front: Front, bucket: Bucket, command: str
+) -> None:
+    done = deleted(command, ".", bucket.url("p"))
+    assert done.code == 4, done.err
+    assert says(done, "has been deleted", "change into another")
+    assert front.count() == 0 or front.count() == front.count("ListV2")
+
+
+@pytest.mark.parametrize("name", [".", "f", "sub/f", "./sub/"])
+def test_copying_into_a_current_folder_that_was_deleted_is_a_setting_to_change(
+    deleted: Callable[..., Done], front: Front, bucket: Bucket, name: str
+) -> None:
+    bucket.put("p/f", b"x")
+    done = deleted("copy", bucket.url("p/f"), name)
+    assert done.code == 2, done.err
+    assert says(done, "the current folder has been deleted", "change into another")
+    assert len(done.err.splitlines()) == 1
+    assert front.count(("Get", "GetRange")) == 0
+
+
+def test_copying_with_whole_paths_needs_no_current_folder(
+    deleted: Callable[..., Done], front: Front, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.put("p/f", b"x")
+    assert deleted("copy", bucket.url("p/f"), tmp_path / "f").code == 0
+    assert (tmp_path / "f").read_bytes() == b"x"
+    assert deleted("copy", tmp_path / "f", bucket.url("q/")).code == 0
+    assert bucket.get("q/f") == b"x"
+
+
+# Keys that would be headers
+
+
+@pytest.mark.parametrize(
+    "name, end",
+    [
+        ("AWS_SESSION_TOKEN", "\r\n"),
+        ("AWS_SESSION_TOKEN", "\n"),
+        ("AWS_SESSION_TOKEN", "\x1b"),
+        ("AWS_ACCESS_KEY_ID", "\r"),
+        ("AWS_SECRET_ACCESS_KEY", "\n"),
+    ],
+)
+def test_H96_a_key_with_a_line_end_in_it_is_refused_and_nothing_is_sent(
+    sterna: Sterna, front: Front, tmp_path: Path, name: str, end: str
+) -> None:
+    source = plant(tmp_path / "source", {"a": b"one"})
+    done = sterna("sync", source, "s3://bucket-of-mine/p", env={name: f"SECRETWORD{end}x-evil: yes"})
+    assert done.code == 2, done.err
+    assert says(done, "holds a line end or another control character; copy it anew")
+    assert "SECRETWORD" not in done.out + done.err
+    assert len(done.err.splitlines()) == 1
+    assert front.count() == 0
