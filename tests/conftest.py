@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
 
+from sterna.wire.retry import Retries
+from sterna.wire.side import Side
 from tests import servers
 from tests.faults.front import Front
+from tests.places import side_of
 from tests.servers.oracle import Bucket, Oracle
 from tests.servers.server import Server
 
@@ -150,6 +153,19 @@ def front(request: pytest.FixtureRequest, fleet: Fleet) -> Iterator[Front]:
     front.close()
     if not request.node.stash.get(_FAILED, False):
         front.check()
+
+
+@pytest.fixture
+def side(server: Server, monkeypatch: pytest.MonkeyPatch) -> Side:
+    """The side of the server, with its keys in the environment."""
+    return side_of(server, monkeypatch)
+
+
+@pytest.fixture
+def fronted(front: Front, monkeypatch: pytest.MonkeyPatch) -> Side:
+    """The side behind the front, with pauses too short to wait for."""
+    quick = Retries(attempts=3, first_pause_s=0.001, longest_pause_s=0.001)
+    return replace(side_of(front.server, monkeypatch), retries=quick)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,34 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from sterna.config.check import Finding, check
-from sterna.model.location import BucketPath, LocalPath, Location, parse_location
+from sterna.config.check import check
+from sterna.config.finding import Finding
+from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.wire.credentials import Identity
 from sterna.wire.endpoints import Addressing
 from sterna.wire.side import Side
 from tests.faults import front as faults
 from tests.faults.front import Front
+from tests.places import at
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
 Findings = dict[str, Finding]
-
-
-def side_of(server: Server, monkeypatch: pytest.MonkeyPatch) -> Side:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return Side(addressing=Addressing(urls=(server.endpoint_url,), region=server.region))
-
-
-@pytest.fixture
-def side(server: Server, monkeypatch: pytest.MonkeyPatch) -> Side:
-    return side_of(server, monkeypatch)
-
-
-@pytest.fixture
-def fronted(front: Front, monkeypatch: pytest.MonkeyPatch) -> Side:
-    return side_of(front.server, monkeypatch)
 
 
 def found(location: Location, side: Side) -> Findings:
@@ -48,10 +33,6 @@ def found(location: Location, side: Side) -> Findings:
         assert finding.words.strip()
         assert finding.ok is not False or finding.advice, f"no advice for {finding}"
     return {finding.name: finding for finding in findings}
-
-
-def at(bucket: Bucket, path: str = "") -> Location:
-    return parse_location(bucket.url(path))
 
 
 def wrong(findings: Findings) -> list[str]:

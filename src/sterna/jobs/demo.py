@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from sterna.jobs.objects import make_bucket
+from sterna.jobs.buckets import make_bucket
 from sterna.jobs.settings import Settings
 from sterna.jobs.sync import sync
 from sterna.model.errors import SternaError, WrongSetting

@@ -1,18 +1,15 @@
-"""List, count and remove what is in a bucket, or make one: the few object commands beside copying."""
+"""Remove an object, or everything below a path, and see that it is gone."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-
-import msgspec
 
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.listing import itself, listed_as, nothing, opened
 from sterna.model.entry import Entry
 from sterna.model.errors import (
     AccessDenied,
@@ -21,7 +18,6 @@ from sterna.model.errors import (
     NotProven,
     ObjectChanged,
     ObjectGone,
-    RetryLater,
     SternaError,
     WrongSetting,
     out_of,
@@ -32,11 +28,9 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
 from sterna.stores.s3 import PAGE_KEYS, S3Store
-from sterna.wire.client import Client, Request
-from sterna.wire.connection import Response
-from sterna.wire.encoding import encode_query
+from sterna.wire.client import Request
 from sterna.wire.side import Side
-from sterna.wire.xml import check_page, parse_document, parse_page
+from sterna.wire.xml import parse_document
 
 _BATCHES = 4  # DeleteObjects in flight: AWS takes 3,500 deletions a second from a prefix, and each carries 1,000
 _LOOKS = 32  # HEADs and single deletions in flight
@@ -47,251 +41,6 @@ _FAILED_KEPT = 10_000  # failed keys that are remembered, so that a further pass
 _TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout")
 # What the XML of DeleteObjects cannot carry (XML 1.0, section 2.2), or what parsers along the way like to change.
 _NOT_FOR_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|^\\s|\\s$")
-
-
-class Listed(msgspec.Struct, frozen=True, gc=False):
-    """One line of a listing. ``key`` is relative to the location; the object that the location itself names, and its
-    marker ``path/``, appear under their last component. For a bucket it is the name, ``mtime_ns`` its creation."""
-
-    key: str
-    size: int = 0
-    mtime_ns: int = 0
-    storage_class: str = ""
-    etag: str = ""
-    is_prefix: bool = False
-
-
-class Usage(msgspec.Struct, frozen=True):
-    """How much there is; ``by_class`` has objects and bytes of each storage class."""
-
-    objects: int
-    bytes: int
-    by_class: dict[str, tuple[int, int]]
-
-
-@asynccontextmanager
-async def _open(
-    location: BucketPath, side: Side, tally: Tally | None = None, emit: Emit = ignore
-) -> AsyncIterator[S3Store]:
-    client = Client(side, location.bucket, tally=tally, emit=emit)
-    try:
-        yield S3Store(client, location)
-    finally:
-        await client.aclose()
-
-
-# Listing.
-
-
-async def list_objects(location: BucketPath | None, side: Side, *, recursive: bool) -> AsyncIterator[list[Listed]]:
-    """What is in a bucket or below a path, page by page; all buckets where ``location`` is None.
-
-    A path means the object of that name and what is below ``path/``; without ``recursive`` only the next level, deeper
-    ones as prefixes. Raises ObjectGone where there is neither, WrongSetting where there is no such bucket.
-    """
-    if location is None:
-        async for buckets in _buckets(side):
-            yield buckets
-        return
-    async with _open(location, side) as store:
-        found = False
-        itself = await _itself(store)
-        if itself:
-            found = True
-            own = location.path.rpartition("/")[2]
-            yield [_listed(entry, own + entry.key[len(location.path) :]) for entry in itself]
-        async for page in _below(store) if recursive else _next_level(store):
-            found = True
-            yield page
-        if not found and location.path:
-            raise _nothing(location)
-
-
-async def _below(store: S3Store) -> AsyncIterator[list[Listed]]:
-    async for page in store.pages():
-        yield [_listed(entry, entry.key) for entry in page.entries]
-
-
-async def _next_level(store: S3Store) -> AsyncIterator[list[Listed]]:
-    token, cut = "", len(store.prefix)
-    while True:
-        page = await store.folder_page(token)
-        for key in (*page.prefixes, *(entry.key for entry in page.entries)):
-            if not key.startswith(store.prefix):
-                raise Corrupt(f"The listing of {store.location} shows a key of another place.", operation="List")
-        listed = [_listed(entry, entry.key[cut:]) for entry in page.entries if len(entry.key) > cut]
-        listed += [Listed(prefix[cut:], is_prefix=True) for prefix in page.prefixes if len(prefix) > cut]
-        if listed:
-            listed.sort(key=lambda one: one.key)
-            yield listed
-        if not page.truncated:
-            return
-        if not page.token or page.token == token:
-            raise Corrupt("The listing says that it goes on, and not where; it is not complete.", operation="List")
-        token = page.token
-
-
-async def _buckets(side: Side) -> AsyncIterator[list[Listed]]:
-    client = Client(side, "")
-    try:
-        token = ""
-        while True:
-            query = encode_query([("continuation-token", token)]) if token else ""
-            response = await client.call(Request("ListBuckets", "GET", "", query=query, check=_check_buckets))
-            answer = parse_document(response.body, "ListAllMyBucketsResult", "ListBuckets")
-            listed = [
-                Listed(node.findtext("Name") or "", mtime_ns=_moment_ns(node.findtext("CreationDate") or ""))
-                for node in answer.iterfind("Buckets/Bucket")
-            ]
-            if listed:
-                yield listed
-            before, token = token, answer.findtext("ContinuationToken") or ""
-            if not token or token == before:
-                return
-    finally:
-        await client.aclose()
-
-
-def _check_buckets(response: Response) -> None:
-    parse_document(response.body, "ListAllMyBucketsResult", "ListBuckets")
-
-
-def _moment_ns(text: str) -> int:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return 0
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * 10**9
-
-
-def _listed(entry: Entry, key: str) -> Listed:
-    return Listed(key, entry.size, entry.mtime_ns, entry.storage_class, entry.etag)
-
-
-async def _itself(store: S3Store) -> list[Entry]:
-    """The object that the location names and the marker ``path/``, as far as they are there; keys are full.
-
-    By listings, not by HEAD: who may list a bucket need not be allowed to read its objects.
-    """
-    path = store.location.path
-    if not path:
-        return []
-    return [entry for key in (path, path + "/") if (entry := await _listed_as(store, key)) is not None]
-
-
-async def _listed_as(store: S3Store, key: str) -> Entry | None:
-    """The entry with exactly this full key: as a prefix of itself it is the first that a listing shows."""
-    query = encode_query([("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", key)])
-    response = await store.client.call(Request("List", "GET", store.bucket, query=query, check=check_page))
-    return next((entry for entry in parse_page(response.body).entries if entry.key == key), None)
-
-
-def _nothing(location: BucketPath) -> ObjectGone:
-    return ObjectGone(f"{printable(str(location))} does not exist: there is no such object, and nothing below it.")
-
-
-# Counting.
-
-
-async def usage(location: BucketPath, side: Side) -> Usage:
-    """Objects and bytes of a location, the object that it names and markers of folders included.
-
-    Raises ObjectGone where there is nothing at a path; an empty bucket is no error.
-    """
-    classes: dict[str, tuple[int, int]] = {}
-
-    def add(entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            name = entry.storage_class or "STANDARD"
-            objects, size = classes.get(name, (0, 0))
-            classes[name] = (objects + 1, size + entry.size)
-
-    async with _open(location, side) as store:
-        add(await _itself(store))
-        async for page in store.pages():
-            add(page.entries)
-    if not classes and location.path:
-        raise _nothing(location)
-    return Usage(sum(one[0] for one in classes.values()), sum(one[1] for one in classes.values()), classes)
-
-
-async def count(location: BucketPath, side: Side) -> Usage:
-    """What ``remove`` with ``recursive`` would take."""
-    return await usage(location, side)
-
-
-# Making a bucket.
-
-
-async def make_bucket(location: BucketPath, side: Side) -> str:
-    """Make a bucket in the region of the side or its profile; gives a sentence that says what is now the case.
-
-    One that exists and is ours is fine. Raises WrongSetting where the name is somebody else's or cannot be one.
-    """
-    bucket = location.bucket
-    name = f"s3://{bucket}"
-    ours = f"{name} exists already, and it is yours; nothing was changed."
-    async with _open(BucketPath(bucket), side) as store:
-        was_there = await _is_there(store)  # in us-east-1 AWS answers 200 to making one's own bucket again
-        try:
-            await store.create_bucket()
-        except SternaError as error:
-            if error.code == "BucketAlreadyOwnedByYou" or (error.status == 409 and await _is_ours(bucket, side)):
-                return ours
-            raise _not_made(error, bucket, store.client.region) from error
-        if was_there:
-            return ours
-        if not await _is_there(store):
-            raise NotProven(f"The server says that {name} is made, and does not show it.", operation="CreateBucket")
-        return f"{name} is made, in the region {store.client.region}."
-
-
-async def _is_there(store: S3Store) -> bool:
-    """Whether the bucket is to be seen. A refusal says nothing: making it will tell."""
-    try:
-        await store.head_bucket()
-    except (RetryLater, CredentialsExpired):
-        raise
-    except SternaError:
-        return False
-    return True
-
-
-def _not_made(error: SternaError, bucket: str, region: str) -> SternaError:
-    """The refusal to make a bucket as a sentence that says what to change."""
-    said = error.words or error.code
-    sentences = {
-        "BucketAlreadyExists": f"The name {bucket} is taken: somebody else has a bucket of that name. Choose another.",
-        "InvalidBucketName": f"{bucket} is refused as a bucket's name; take 3 to 63 of a-z, 0-9 and -.",
-        "InvalidLocationConstraint": f"The server makes no buckets in the region {region} ({said}); give another "
-        "--region (us-east-1 leaves the choice to the server).",
-    }
-    sentences["IllegalLocationConstraintException"] = sentences["InvalidLocationConstraint"]
-    sentence = sentences.get(error.code)
-    if sentence is None:
-        return error
-    return WrongSetting(
-        sentence,
-        operation="CreateBucket",
-        status=error.status,
-        code=error.code,
-        words=error.words,
-        request_id=error.request_id,
-    )
-
-
-async def _is_ours(bucket: str, side: Side) -> bool:
-    """Whether the bucket is among ours: some servers say only that it exists."""
-    try:
-        async for page in _buckets(side):
-            if any(one.key == bucket for one in page):
-                return True
-    except SternaError:
-        return False
-    return False
-
-
-# Removing.
 
 
 async def remove(
@@ -320,7 +69,7 @@ async def remove(
 
     ledger = Ledger("rm", "", str(location), emit=told, tally=tally, stop=stop)
     try:
-        async with _open(location, side, tally, ledger.heard) as store:
+        async with opened(location, side, tally, ledger.heard) as store:
             removal = _Removal(store, ledger, stop)
             if recursive:
                 await removal.of_everything()
@@ -337,7 +86,7 @@ def _put_verdict(summary: Summary, stop: Stop) -> None:
     if stop.is_requested:
         summary.verdict = f"INTERRUPTED ({printable(stop.reason)}): {gone}; the same command removes the rest."
     elif summary.failed:
-        summary.verdict = f"INCOMPLETE: {summary.failed:,} could not be removed, each named above; {gone}."
+        summary.verdict = f"INCOMPLETE: {summary.failed:,} could not be removed, for the reasons above; {gone}."
     elif summary.exit_code == 0:
         summary.verdict = f"COMPLETE: {gone}."
 
@@ -381,7 +130,7 @@ class _Removal:
         except SternaError:
             entries = []
         if not entries:
-            return _nothing(location)
+            return nothing(location)
         name = printable(str(location))
         return ObjectGone(f"{name} is no object, but there are objects below it; to remove those, add --recursive.")
 
@@ -391,8 +140,8 @@ class _Removal:
         The object itself and the marker come last: where markers are folders, they go when they are empty.
         """
         began_ns = time.time_ns()
-        itself = await _itself(self._store)
-        found = len(itself)
+        named = await itself(self._store)
+        found = len(named)
         for turn in range(_PASSES):
             found += await self._pass(began_ns if turn else None)
             if self._stop.is_requested or (not found and not turn):
@@ -403,14 +152,14 @@ class _Removal:
                 self._tell_of_new(left, more)
                 break
         if not found and self._store.location.path:
-            raise _nothing(self._store.location)
+            raise nothing(self._store.location)
         self._ledger.tally.planning_done = True
-        if itself:
-            self._ledger.planned(len(itself), 0)
+        if named:
+            self._ledger.planned(len(named), 0)
             if self._stop.is_requested:
-                self._ledger.record([_outcome(entry.key, entry, Status.LEFT) for entry in itself])
+                self._ledger.record([_outcome(entry.key, entry, Status.LEFT) for entry in named])
             else:
-                self._ledger.record(await asyncio.gather(*(self._singly(entry) for entry in itself)))
+                self._ledger.record(await asyncio.gather(*(self._singly(entry) for entry in named)))
         if found and not self._marked:
             await self._ask_versioning()
         self._tell_of_markers()
@@ -540,14 +289,14 @@ class _Removal:
         full = self._full(entry.key)
         try:
             # A listing that shows it weighs as much as a look that does not: one of them is wrong, and which, who knows.
-            now = await self._look(full) or await _listed_as(self._store, full)
+            now = await self._look(full) or await listed_as(self._store, full)
             if now is None:
                 return
             if not _is_same(entry, now):
                 raise _written_again(full)
             await self._delete(full)
             await self._must_be_gone(full, entry)
-            if await _listed_as(self._store, full) is not None:
+            if await listed_as(self._store, full) is not None:
                 raise NotProven(
                     f"{printable(full)}: the server says that it is deleted, and still lists it.",
                     operation="Delete",
@@ -587,7 +336,7 @@ class _Removal:
         except ObjectGone:
             return None
         except AccessDenied:
-            return await _listed_as(self._store, full)
+            return await listed_as(self._store, full)
         return self._store.look_of(full, response).entry
 
     async def _must_be_gone(self, full: str, entry: Entry) -> None:
