@@ -35,10 +35,11 @@ class Carrier:
     verb: Verb
     bucket: S3Store
     mover: Mover
+    buffers: Buffers
+    folder: LocalStore
     planner: Callable[[Sequence[Pair], int], Plan]
     prover: Prover | None
     is_durable: bool = True
-    target_folder: LocalStore | None = None
 
     def plan(self, page: Sequence[Pair], now_ns: int) -> Plan:
         """Actions for a page of pairs."""
@@ -86,9 +87,9 @@ class Carrier:
 
         As soon as they are met: they may be what fills the disk.
         """
-        if self.target_folder is not None and self.target_folder.abandoned:
-            abandoned, self.target_folder.abandoned = self.target_folder.abandoned, []
-            await asyncio.to_thread(self.target_folder.folder.remove_abandoned, abandoned)
+        if self.verb is Verb.DOWNLOAD and self.folder.abandoned:
+            abandoned, self.folder.abandoned = self.folder.abandoned, []
+            await asyncio.to_thread(self.folder.folder.remove_abandoned, abandoned)
 
     async def prove(self, outcomes: Sequence[Outcome]) -> None:
         """Look again at what was written."""
@@ -106,7 +107,7 @@ async def upload_carrier(
     uploader = Uploader(folder.folder, bucket, settings.upload, settings.limits, buffers, disk, tally)
     mover = Mover(uploader.carry, bucket.client.gate, stop)
     try:
-        yield Carrier(Verb.UPLOAD, bucket, mover, plan_uploads, Prover(bucket))
+        yield Carrier(Verb.UPLOAD, bucket, mover, buffers, folder, plan_uploads, Prover(bucket))
     finally:
         await mover.aclose()
         disk.close()
@@ -114,14 +115,20 @@ async def upload_carrier(
 
 @asynccontextmanager
 async def download_carrier(
-    bucket: S3Store, folder: LocalStore, settings: Settings, tally: Tally, stop: Stop
+    bucket: S3Store,
+    folder: LocalStore,
+    settings: Settings,
+    tally: Tally,
+    stop: Stop,
+    *,
+    more_comes: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Carrier]:
-    """From a bucket into a folder."""
+    """From a bucket into a folder. ``more_comes`` tells that a mover without work will have some in a moment."""
     disk = Disk()
     buffers = Buffers(settings.limits.max_memory)
     durable = settings.download.durable
     gate = bucket.client.gate
-    writer = Writer(folder.folder, durable=durable, is_quiet=lambda: mover.is_quiet, stop=stop)
+    writer = Writer(folder.folder, durable=durable, is_quiet=lambda: mover.is_quiet and not more_comes(), stop=stop)
     downloader = Downloader(
         bucket, folder.folder, settings.download, settings.limits, buffers, disk, writer, tally, stop
     )
@@ -132,7 +139,7 @@ async def download_carrier(
         return plan_downloads(page, collisions)
 
     try:
-        yield Carrier(Verb.DOWNLOAD, bucket, mover, planner, None, durable, folder)
+        yield Carrier(Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable)
     finally:
         await mover.aclose()
         await writer.aclose()

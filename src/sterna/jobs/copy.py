@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
+from sterna.jobs.crew import crew
 from sterna.jobs.job import carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
+from sterna.jobs.standby import Standby, scout_for
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
-from sterna.model.errors import SourceUnknown, WrongSetting
+from sterna.model.errors import SourceUnknown, SternaError, WrongSetting
 from sterna.model.events import Emit, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.outcomes import Outcome, Status
@@ -38,6 +41,7 @@ async def copy(
     emit: Emit = ignore,
     tally: Tally | None = None,
     stop: Stop | None = None,
+    standby: Standby | None = None,
 ) -> Summary:
     """Copy what ``source`` names: a file or object under the name that ``destination`` gives (below it, where that is a
     folder or ends in a slash), a folder or prefix with everything below it. What is there already is not moved again;
@@ -49,17 +53,19 @@ async def copy(
     ledger = Ledger("copy", str(source), str(destination), emit=emit, tally=tally, stop=stop)
     try:
         if isinstance(source, LocalPath) and isinstance(destination, BucketPath):
-            async with open_bucket(destination, settings.destination, settings, tally, ledger) as bucket:
-                return await _up(source, bucket, settings, ledger, stop)
+            async with open_bucket(destination, settings.destination, settings, tally, emit=ledger.heard) as bucket:
+                return await _up(source, bucket, settings, ledger, stop, standby)
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
-            async with open_bucket(source, settings.source, settings, tally, ledger) as bucket:
-                return await _down(bucket, destination, settings, ledger, stop)
+            async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
+                return await _down(bucket, destination, settings, ledger, stop, standby)
         raise WrongSetting("copy works between this machine and s3://bucket/prefix; one side must be each.")
     finally:
         await ledger.close()
 
 
-async def _up(source: LocalPath, bucket: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+async def _up(
+    source: LocalPath, bucket: S3Store, settings: Settings, ledger: Ledger, stop: Stop, standby: Standby | None
+) -> Summary:
     location = bucket.location
     if source.is_stream:
         if location.says_folder:
@@ -68,14 +74,18 @@ async def _up(source: LocalPath, bucket: S3Store, settings: Settings, ledger: Le
     path = source.path
     if path.is_dir():
         with open_folder(source, settings, create=False) as folder:
-            async with upload_carrier(folder, bucket, settings, ledger.tally, stop) as carrier:
+            scout_for(standby, folder, settings)
+            async with (
+                upload_carrier(folder, bucket, settings, ledger.tally, stop) as carrier,
+                crew(standby, carrier, source, settings, ledger.tally, stop),
+            ):
                 return await carry_over(folder, bucket, carrier, ledger, stop)
     if not path.exists():
         raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
     full = bucket.prefix + path.name if location.says_folder else location.path
     single = OneObject(bucket.client, location, bucket.own_headers, full=full)
     # A file that was named is meant, also where its name is a symbolic link.
-    with LocalStore.open(path.absolute().parent, symlinks="follow") as folder:
+    with LocalStore.open(_folder_of(path, SourceUnknown), symlinks="follow") as folder:
         async with upload_carrier(folder, single, settings, ledger.tally, stop) as carrier:
             entry = folder.folder.look(path.name)
             if entry is None or entry.is_directory_marker:
@@ -86,20 +96,21 @@ async def _up(source: LocalPath, bucket: S3Store, settings: Settings, ledger: Le
             return await _carry_one(carrier, action, ledger)
 
 
-async def _down(bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+async def _down(
+    bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop, standby: Standby | None
+) -> Summary:
     location = bucket.location
     single = OneObject(bucket.client, location, bucket.own_headers, full=location.path)
     found = await single.look(location.path) if location.path and not location.says_folder else None
     if found is None:
-        return await _below(bucket, destination, settings, ledger, stop)
+        return await _below(bucket, destination, settings, ledger, stop, standby)
     if destination.is_stream:
         return await _stream_down(single, settings, ledger)
     path = destination.path
     name = location.path.rpartition("/")[2]
     if path.is_dir() or destination.says_folder:
         path = path / name
-    parent = path.absolute().parent
-    with LocalStore.open(parent, create=True) as folder:
+    with LocalStore.open(_folder_of(path, WrongSetting), create=True) as folder:
         await asyncio.to_thread(_tidy, folder)
         async with download_carrier(single, folder, settings, ledger.tally, stop) as carrier:
             target = folder.folder.look(path.name)
@@ -107,6 +118,16 @@ async def _down(bucket: S3Store, destination: LocalPath, settings: Settings, led
             action = Action(Verb.DOWNLOAD if target is None or target.size != entry.size else Verb.LOOK,
                             path.name, "named", entry, target)  # fmt: skip
             return await _carry_one(carrier, action, ledger)
+
+
+def _folder_of(path: Path, kind: type[SternaError]) -> Path:
+    """The folder that holds a path; ``kind`` is raised where the path begins in a current folder that is no more."""
+    try:
+        return path.absolute().parent
+    except OSError:
+        raise kind(
+            f"{printable(str(path))}: the current folder has been deleted; change into another, or give the whole path."
+        ) from None
 
 
 def _tidy(store: LocalStore) -> None:
@@ -119,14 +140,20 @@ def _tidy(store: LocalStore) -> None:
     store.folder.remove_abandoned(abandoned)
 
 
-async def _below(bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+async def _below(
+    bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop, standby: Standby | None
+) -> Summary:
     entries, _ = await bucket.list_some("", most=1)
     if not entries:
         raise SourceUnknown(f"{bucket.location} is neither an object nor a prefix with objects below it.")
     if destination.is_stream:
         raise WrongSetting(f"{bucket.location} is a prefix; only one object can go to standard output.")
     with open_folder(destination, settings, create=True) as folder:
-        async with download_carrier(bucket, folder, settings, ledger.tally, stop) as carrier:
+        scout_for(standby, folder, settings)
+        async with (
+            download_carrier(bucket, folder, settings, ledger.tally, stop) as carrier,
+            crew(standby, carrier, destination, settings, ledger.tally, stop),
+        ):
             return await carry_over(bucket, folder, carrier, ledger, stop)
 
 

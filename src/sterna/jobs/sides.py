@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
-from sterna.model.events import Tally
+from sterna.model.events import Emit, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store, customer_headers
-from sterna.wire.client import Client
+from sterna.wire.client import Client, KeySource
 from sterna.wire.side import Side
 
 
 @asynccontextmanager
 async def open_bucket(
-    location: BucketPath, side: Side, settings: Settings, tally: Tally, ledger: Ledger | None = None
+    location: BucketPath,
+    side: Side,
+    settings: Settings,
+    tally: Tally,
+    *,
+    emit: Emit = ignore,
+    keys: KeySource | None = None,
 ) -> AsyncIterator[S3Store]:
     """The store of a bucket and prefix; nothing is asked of the server yet."""
-    emit = ledger.heard if ledger is not None else lambda event: None
-    client = Client(side, location.bucket, workers=settings.limits.workers, tally=tally, emit=emit)
+    client = Client(side, location.bucket, workers=settings.limits.workers, tally=tally, emit=emit, keys=keys)
     try:
         yield S3Store(client, location, customer_headers(settings.customer.key))
     finally:

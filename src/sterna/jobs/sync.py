@@ -9,10 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sterna.jobs.carriers import download_carrier, upload_carrier
+from sterna.jobs.crew import crew
 from sterna.jobs.job import as_source, carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
+from sterna.jobs.standby import Standby, scout_for
 from sterna.model.errors import SourceUnknown, SternaError, WrongSetting
 from sterna.model.events import Emit, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
@@ -31,8 +33,11 @@ async def sync(
     tally: Tally | None = None,
     stop: Stop | None = None,
     dry_run: bool = False,
+    standby: Standby | None = None,
 ) -> Summary:
     """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; delete nothing.
+
+    ``standby``: where helper processes come from, if any may be had.
 
     Raises SternaError where the run cannot be established (no such folder, bucket, permission); what happens to
     single objects stands in the summary.
@@ -43,16 +48,24 @@ async def sync(
     ledger = Ledger("sync", str(source), str(destination), emit=emit, tally=tally, stop=stop)
     try:
         if isinstance(source, LocalPath) and isinstance(destination, BucketPath):
-            async with open_bucket(destination, settings.destination, settings, tally, ledger) as bucket:
+            async with open_bucket(destination, settings.destination, settings, tally, emit=ledger.heard) as bucket:
                 with open_folder(source, settings, create=False) as folder:
-                    async with upload_carrier(folder, bucket, settings, tally, stop) as carrier:
+                    scout_for(standby, folder, settings)
+                    async with (
+                        upload_carrier(folder, bucket, settings, tally, stop) as carrier,
+                        crew(standby, carrier, source, settings, tally, stop),
+                    ):
                         return await carry_over(folder, bucket, carrier, ledger, stop, dry_run=dry_run)
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
-            async with open_bucket(source, settings.source, settings, tally, ledger) as bucket:
+            async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
                 if not os.path.lexists(destination.path):
                     await _must_hold_something(bucket)
                 with _target_folder(destination, settings, dry_run=dry_run) as folder:
-                    async with download_carrier(bucket, folder, settings, tally, stop) as carrier:
+                    scout_for(standby, folder, settings)
+                    async with (
+                        download_carrier(bucket, folder, settings, tally, stop) as carrier,
+                        crew(standby, carrier, destination, settings, tally, stop),
+                    ):
                         return await carry_over(bucket, folder, carrier, ledger, stop, dry_run=dry_run)
         raise WrongSetting("sync works between a folder and s3://bucket/prefix; one side must be each.")
     finally:

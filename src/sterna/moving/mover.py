@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
 
 from sterna.model.actions import Action
 from sterna.model.errors import CredentialsExpired
@@ -15,6 +16,19 @@ from sterna.wire.pace import Gate
 Carry = Callable[[Action], Awaitable[Outcome | asyncio.Future[Outcome]]]
 _NO_KEYS = CredentialsExpired.__name__
 GRACE_S = 2.0  # what is in flight when the end is asked for may end by itself so long
+
+
+class Taker(Protocol):
+    """Whoever is told of the end of each action."""
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+    def ended_later(self, future: asyncio.Future[Outcome]) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+Item = tuple[Action, Taker]
 
 
 class _Batch:
@@ -58,8 +72,10 @@ class Mover:
         self._carry = carry
         self._gate = gate
         self._stop = stop
-        self._queue: deque[tuple[Action, _Batch]] = deque()
+        self._queue: deque[Item] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
+        self.carried = 0  # actions that have left their lane
+        self.on_work: Callable[[], object] = _nothing  # called when more is queued
         gate.demand = self._has_demand
         gate.on_growth = self._add_lanes
         stop.on_request(self._leave_the_rest)
@@ -72,17 +88,45 @@ class Mover:
         """Nothing is queued, and nothing is being carried."""
         return not self._queue and not self._lanes
 
+    @property
+    def queued(self) -> int:
+        """Actions that no lane has taken yet."""
+        return len(self._queue)
+
     async def run(self, actions: Sequence[Action]) -> list[Outcome]:
         """Carry all, and give an outcome for each, in the order in which they ended."""
         if not actions:
             return []
         batch = _Batch(len(actions))
-        self._queue.extend([(action, batch) for action in actions])
+        self.feed(actions, batch)
+        await batch.done
+        return batch.outcomes
+
+    def feed(self, actions: Sequence[Action], taker: Taker) -> None:
+        """Queue actions, and have ``taker`` told of the end of each."""
+        self._queue.extend([(action, taker) for action in actions])
         if self._stop.is_requested:
             self._leave_the_rest()
         self._add_lanes()
-        await batch.done
-        return batch.outcomes
+        self.on_work()
+
+    def take(self, most: int, largest: int) -> list[Item]:
+        """Take up to ``most`` of the first actions out of the queue, for somebody else; none above ``largest`` bytes."""
+        taken: list[Item] = []
+        passed: list[Item] = []
+        queue = self._queue
+        while queue and len(taken) < most and len(passed) < most:
+            item = queue.popleft()
+            (taken if item[0].size <= largest else passed).append(item)
+        queue.extendleft(reversed(passed))
+        return taken
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """What was taken, and not carried: it comes next."""
+        self._queue.extendleft(reversed(items))
+        if self._stop.is_requested:
+            self._leave_the_rest()
+        self._add_lanes()
 
     def _has_demand(self) -> bool:
         return bool(self._queue)
@@ -108,6 +152,8 @@ class Mover:
             except BaseException as error:
                 batch.failed(error)
                 continue
+            finally:
+                self.carried += 1
             if isinstance(outcome, Outcome):
                 if outcome.error_kind == _NO_KEYS:
                     self._stop.request(outcome.error, outcome.exit_code)  # nothing more can be sent or received
@@ -136,6 +182,10 @@ class Mover:
         lanes = list(self._lanes)
         self._cancel()
         await asyncio.gather(*lanes, return_exceptions=True)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _left(action: Action, reason: str) -> Outcome:

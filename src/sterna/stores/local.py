@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
 from typing import Literal, Self
 
-from sterna.model.entry import Entry
+from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import ObjectGone
 from sterna.stores.folder import Folder
 from sterna.stores.store import Capabilities, StorePage
 from sterna.stores.syncing import commit
 from sterna.stores.walk import Page, pages
 
+_LARGE = 8  # pages of a thousand: what a process of its own costs is a hundredth of them
 WHOLE_LIMIT = 2**40  # read() is for tests and small tools; movers read in parts
 
 
+class WalkLost(Exception):
+    """Whoever walked elsewhere is gone before the end."""
+
+
 class LocalStore:
-    """The files below a folder. ``abandoned`` collects unfinished files of dead runs that the listing met."""
+    """The files below a folder. ``abandoned`` collects unfinished files of dead runs that the listing met.
+
+    ``elsewhere``, if given, walks on from after a key, with less work for this process; it raises WalkLost where it
+    cannot go on.
+    """
 
     def __init__(self, folder: Folder, symlinks: Literal["skip", "follow"] = "skip") -> None:
         self.folder = folder
         self.abandoned: list[str] = []
+        self.elsewhere: Callable[[str], AsyncGenerator[Page, None]] | None = None
         self._symlinks: Literal["skip", "follow"] = symlinks
 
     @classmethod
@@ -45,15 +56,42 @@ class LocalStore:
         return Capabilities(any_key=False)
 
     async def pages(self, start_after: str = "") -> AsyncIterator[StorePage]:
-        """The files in key order, walked by a thread that is one page ahead."""
+        """The files in key order, walked by a thread that is one page ahead; of a large folder the rest ``elsewhere``,
+        where there is such a place, and by the thread again where that is lost.
+        """
+        place = _Place(start_after)
+        seen, elsewhere = 0, self.elsewhere
+        async with aclosing(self._here(place.at)) as here:
+            async for page in here:
+                yield self._taken(page, place)
+                seen += 1
+                if elsewhere is not None and seen == _LARGE:
+                    break
+            else:
+                return
+        try:
+            async with aclosing(elsewhere(place.at)) as there:
+                async for page in there:
+                    yield self._taken(page, place)
+            return
+        except WalkLost:
+            pass
+        async with aclosing(self._here(place.at)) as here:
+            async for page in here:
+                yield self._taken(page, place)
+
+    async def _here(self, start_after: str) -> AsyncGenerator[Page, None]:
         walk = pages(self.folder.path, symlinks=self._symlinks, start_after=start_after)
         with ThreadPoolExecutor(1, thread_name_prefix="walk") as thread:
             loop = asyncio.get_running_loop()
             ahead = loop.run_in_executor(thread, _next_page, walk)
             while (page := await ahead) is not None:
                 ahead = loop.run_in_executor(thread, _next_page, walk)
-                self.abandoned += page.abandoned
-                yield StorePage(page.entries, page.troubles)
+                yield page
+
+    def _taken(self, page: Page, place: _Place) -> StorePage:
+        self.abandoned += page.abandoned
+        return StorePage(page.entries, place.passed(page))
 
     async def look(self, key: str) -> Entry | None:
         found = await asyncio.to_thread(self.folder.look, key)
@@ -88,6 +126,31 @@ class LocalStore:
                 self.folder.remove(key, found)
             except ObjectGone:
                 return
+
+
+class _Place:
+    """How far a listing is: ``at`` is its last key. What a folder holds besides files may be told of ahead of its turn,
+    and would be told again by who goes on from ``at``.
+    """
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+        self._told_ahead: set[str] = set()
+
+    def passed(self, page: Page) -> list[Trouble]:
+        """A page has passed; gives those of its troubles that are new."""
+        troubles = [one for one in page.troubles if one.key not in self._told_ahead] if page.troubles else []
+        if page.entries:
+            self.at = page.entries[-1].key
+        if troubles or self._told_ahead:
+            told = (*self._told_ahead, *(one.key for one in troubles))
+            self._told_ahead = {key for key in told if key > self.at or self.at.startswith(_folder_of(key))}
+        return troubles
+
+
+def _folder_of(key: str) -> str:
+    """With its slash; it is read again by who goes on from a key in it."""
+    return key[: key.rstrip("/").rfind("/") + 1]
 
 
 def _next_page(walk: Iterator[Page]) -> Page | None:

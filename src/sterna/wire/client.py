@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 
 from sterna.model.errors import CredentialsExpired, SlowDown, SternaError, WrongSetting
 from sterna.model.events import Emit, Notice, Tally, ignore
@@ -93,14 +94,34 @@ class Request:
         self.final = final
 
 
+class KeySource(Protocol):
+    """What a client asks for credentials, and for what a profile says; each may block, and is called in threads."""
+
+    def now(self) -> Credentials | None: ...
+
+    def refreshed(self, old: Credentials) -> Credentials: ...
+
+    def region(self) -> str | None: ...
+
+    def endpoint_url(self) -> str | None: ...
+
+
 class Client:
     """One side: its endpoints, connections, credentials and pace. It lives in one loop; ``aclose`` ends it.
 
-    ``gate`` bounds the requests in flight: whoever sends many enters it around each.
+    ``gate`` bounds the requests in flight: whoever sends many enters it around each. ``keys`` is where credentials come
+    from, by default what the side's identity names.
     """
 
     def __init__(
-        self, side: Side, bucket: str, *, workers: int = 256, tally: Tally | None = None, emit: Emit = ignore
+        self,
+        side: Side,
+        bucket: str,
+        *,
+        workers: int = 256,
+        tally: Tally | None = None,
+        emit: Emit = ignore,
+        keys: KeySource | None = None,
     ) -> None:
         environ = os.environ
         self.bucket = bucket
@@ -109,7 +130,7 @@ class Client:
         self.gate = Gate(workers, self.tally)
         self._addressing = addressing_from_environment(side.addressing, environ)
         self._side = side
-        self._source = CredentialSource(side.identity, environ, region=self._addressing.region)
+        self.keys: KeySource = keys or CredentialSource(side.identity, environ, region=self._addressing.region)
         self._region = self._addressing.region or ""
         self._credentials: Credentials | None = None
         self._signer: Signer | None = None
@@ -139,6 +160,16 @@ class Client:
     def region(self) -> str:
         """The region that requests are signed for; known after the first."""
         return self._region
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The keys of now, None for anonymous; known after the first request."""
+        return self._credentials
+
+    @property
+    def settled_side(self) -> Side:
+        """The side with region and endpoints as they were found out: nothing of it needs to be looked up again."""
+        return replace(self._side, addressing=replace(self._addressing, region=self._region))
 
     @property
     def sends_files(self) -> bool:
@@ -288,11 +319,11 @@ class Client:
 
     def _find(self) -> None:
         """Credentials, region and endpoint, as far as options and environment leave them to a profile; may block."""
-        self._credentials = self._source.now()
-        if not self._addressing.urls and (url := self._source.endpoint_url()):
+        self._credentials = self.keys.now()
+        if not self._addressing.urls and (url := self.keys.endpoint_url()):
             self._addressing = replace(self._addressing, urls=(url,))
         if not self._region:
-            self._region = self._source.region() or DEFAULT_REGION
+            self._region = self.keys.region() or DEFAULT_REGION
 
     def _settle(self) -> None:
         """Make pools and signer of what is known now."""
@@ -320,7 +351,7 @@ class Client:
         async with self._lock:
             if old is None or self._credentials is not old:
                 return  # somebody else has been here
-            self._credentials = await asyncio.to_thread(self._source.refreshed, old)
+            self._credentials = await asyncio.to_thread(self.keys.refreshed, old)
             self._settle()
             self.emit(Notice("The credentials had expired and were refreshed.", code="credentials"))
 
@@ -340,7 +371,7 @@ class Client:
             if time.time() <= self._renew_s:
                 return
             self._renew_s = time.time() + 60  # the next try, if this one brings the same keys
-            fresh = await asyncio.to_thread(self._source.now)
+            fresh = await asyncio.to_thread(self.keys.now)
             if fresh is not None and fresh != self._credentials:
                 self._credentials = fresh
                 self._settle()

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+def load() -> None:
+    """Import the loop now, for those who fork before they run it."""
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: F401
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

@@ -21,7 +21,7 @@ _REQUEST_WEIGHT: Final = 4096  # bytes that a request counts for beside those it
 _LEAST_IDLE: Final = 0.15  # of one processor: less is none
 
 
-def _idle_seconds() -> float:
+def idle_seconds() -> float:
     """How long all processors together have had nothing to do; a number that always grows where nobody can tell."""
     try:
         with open("/proc/stat", "rb", buffering=0) as stat:
@@ -102,6 +102,12 @@ class Gate:
         self.halvings += 1
         self._set(max(1, self.limit // 2))
 
+    def give_up(self, places: int) -> None:
+        """Have so many places fewer from now on: another process has them. One is always left."""
+        self.most = max(1, self.most - places)
+        if self.limit > self.most:
+            self._set(self.most)
+
     def _wake(self, count: int) -> None:
         while count > 0 and self._waiting:
             place = self._waiting.popleft()
@@ -114,18 +120,19 @@ class Gate:
         tally = self._tally
         quiet, hold_s, before, rate_before, fresh = 0, 0.0, 0, 0.0, True
         wall, busy, ended, moved = time.perf_counter(), time.thread_time(), self._ended, tally.moved_bytes
-        idle = _idle_seconds()
+        idle = idle_seconds()
         while quiet < 1.0 / TICK_S:
             await asyncio.sleep(TICK_S)
             if not self._starved and not self._waiting and not self.demand():
                 quiet += 1
+                tally.limited_by = ""
                 continue
             quiet = 0
             now = time.perf_counter()
             if self._ended - ended < self.limit and now - wall < 1.0:
                 continue  # not every place was taken anew: too early to tell
             load = (time.thread_time() - busy) / (now - wall)
-            idle_now = _idle_seconds()
+            idle_now = idle_seconds()
             if idle_now - idle < _LEAST_IDLE * (now - wall):
                 load = 1.0  # other threads and processes have what is left: more in flight would only queue
             idle = idle_now
@@ -149,7 +156,7 @@ class Gate:
     def _set(self, limit: int) -> None:
         grown = limit - self.limit
         self.limit = limit
-        self._tally.lanes = limit
+        self._tally.lanes += grown
         if grown > 0:
             self._wake(grown)
             self.on_growth()

@@ -1,0 +1,299 @@
+"""Have more processes carry, when this one's interpreter is all that a run waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from msgspec.structs import replace as replace_action
+
+from sterna.jobs.carriers import Carrier
+from sterna.jobs.crewmate import Task
+from sterna.jobs.settings import Settings
+from sterna.jobs.standby import Role, Standby, processors
+from sterna.model.actions import Action, Verb
+from sterna.model.errors import SternaError
+from sterna.model.events import Notice, Tally
+from sterna.model.location import LocalPath
+from sterna.model.stop import Stop
+from sterna.model.units import MIB
+from sterna.moving.messages import AskKeys, Begin, End, Keys, Link, Report, Rest, Work
+from sterna.moving.mover import Item
+from sterna.wire.pace import idle_seconds
+
+MOST = 4  # processes: with each, the planning process has more to hand out and to count
+_LOOK_S = 0.05
+_LOOKS = 2  # one after the other must find this process busy
+_BUSY = 0.85  # of a processor's time in the loop's thread
+_IDLE = 0.3  # of a processor must be left to start on
+_CHUNK = 128  # actions handed over at once
+_LOW = 64  # what a helper still has when it gets the next
+_ENOUGH = 512  # actions waiting: fewer are done before a helper has its first connections
+_LEAST_MEMORY = 64 * MIB  # for each process
+_LEAST_PLACES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a crew takes from: the carrier's queue, and the memory and places of the process that directs."""
+
+    carrier: Carrier
+    folder: LocalPath
+    settings: Settings
+    tally: Tally
+    stop: Stop
+
+    def task(self, settings: Settings) -> Task:
+        """What a helper is told; all that has been found out by now is part of it."""
+        bucket = self.carrier.bucket
+        client = bucket.client
+        root = self.carrier.folder.folder.root
+        return Task(
+            self.carrier.verb,
+            bucket.location,
+            self.folder,
+            (root.device, root.inode),
+            client.settled_side,
+            settings,
+            client.credentials,
+            bucket.learned,
+        )
+
+
+class Crew:
+    """The helpers of one mover. They are started one at a time, while the loop's thread is busy, actions wait, and a
+    processor is idle; with ``settings.limits.processes`` as soon as an action waits.
+
+    What a helper had in hand when it died is done again here.
+    """
+
+    def __init__(self, standby: Standby, share: Share) -> None:
+        limits = share.settings.limits
+        self._standby = standby
+        self._share = share
+        self._forced = limits.processes is not None
+        self._most = min(
+            limits.processes or min(processors(), MOST),
+            limits.max_memory // _LEAST_MEMORY if not self._forced else MOST,
+            max(1, limits.workers // _LEAST_PLACES) if not self._forced else MOST,
+        )
+        self._hands: list[_Hand] = []
+        self._watch: asyncio.Task[None] | None = None
+        share.stop.on_request(self._end_early)
+        if self._most > 1:
+            share.carrier.mover.on_work = self._has_work
+
+    def _has_work(self) -> None:
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._keep_looking())
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        for hand in self._hands:
+            hand.fill()
+
+    def _end_early(self) -> None:
+        for hand in self._hands:
+            hand.link.send(End(self._share.stop.reason, self._share.stop.exit_code))
+
+    async def _keep_looking(self) -> None:
+        """Start helpers while that is worth it."""
+        seen = 0
+        while len(self._hands) + 1 < self._most and not self._share.stop.is_requested:
+            if self._forced:
+                await asyncio.sleep(0)
+                worth = self._share.carrier.mover.queued > 0
+            else:
+                seen = seen + 1 if await self._is_worth_it() else 0
+                worth = seen >= _LOOKS
+            if worth:
+                seen = 0
+                try:
+                    await self._start()
+                except OSError:
+                    return  # no process or descriptor to be had: this one does it alone
+            elif self._forced:
+                self._watch = None
+                return
+
+    async def _is_worth_it(self) -> bool:
+        """Look for a moment at who is busy."""
+        wall, busy, idle = time.perf_counter(), time.thread_time(), idle_seconds()
+        hands = [hand.cpu_s for hand in self._hands]
+        await asyncio.sleep(_LOOK_S)
+        passed = time.perf_counter() - wall
+        return (
+            self._share.carrier.mover.queued >= _ENOUGH
+            and time.thread_time() - busy > _BUSY * passed
+            and idle_seconds() - idle > _IDLE * passed
+            and all(hand.cpu_s - before > _BUSY * passed for hand, before in zip(self._hands, hands, strict=True))
+        )
+
+    async def _start(self) -> None:
+        share = self._share
+        limits = share.settings.limits
+        memory, places = limits.max_memory // self._most, max(1, limits.workers // self._most)
+        settings = replace(share.settings, limits=replace(limits, max_memory=memory, workers=places))
+        link = await Link.over(self._standby.start(Role.CARRY))
+        share.carrier.buffers.most -= memory
+        share.carrier.bucket.client.gate.give_up(places)
+        hand = _Hand(link, share)
+        self._hands.append(hand)
+        link.send(Begin(pickle.dumps(share.task(settings))))
+        hand.begin()
+
+    async def aclose(self) -> None:
+        """Let the helpers go. All that they had in hand has come back, unless the run failed."""
+        if self._watch is not None:
+            await _ended(self._watch)
+        for hand in self._hands:
+            hand.link.close()
+        for hand in self._hands:
+            await hand.aclose()
+
+
+class _Hand:
+    """One helper, seen from here."""
+
+    def __init__(self, link: Link, share: Share) -> None:
+        self.link = link
+        self.cpu_s = 0.0
+        self._share = share
+        self._in_hand: dict[str, Item] = {}
+        self._waiting = 0  # of them, not carried yet
+        self._in_flight = self._lanes = 0
+        self._gone = self._rests = False
+        self._listening: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def begin(self) -> None:
+        """Hand out the first actions, and listen."""
+        self._listening = asyncio.get_running_loop().create_task(self._listen())
+        self.fill()
+
+    def fill(self) -> None:
+        """Hand over more where the helper runs low; never the last half of what waits, which is done here meanwhile."""
+        mover = self._share.carrier.mover
+        if self._gone or self._share.stop.is_requested:
+            return
+        if self._waiting < _LOW:
+            items = mover.take(min(_CHUNK, (mover.queued + 1) // 2), self._share.settings.limits.part_threshold)
+            if items:
+                self._in_hand.update((item[0].key, item) for item in items)
+                self._waiting += len(items)
+                self.link.send(Work([action for action, _ in items]))
+                self._rests = False
+            elif self._in_hand and not mover.queued and not self._rests:
+                self._rests = True
+                self.link.send(Rest())
+
+    async def _listen(self) -> None:
+        share = self._share
+        try:
+            while (message := await self.link.from_helper()) is not None:
+                if isinstance(message, AskKeys):
+                    answering = asyncio.get_running_loop().create_task(self._answer(message))
+                    self._answering.add(answering)
+                    answering.add_done_callback(self._answering.discard)
+                else:
+                    self._take(message)
+        except Exception as error:
+            self._fail(error)
+            raise
+        finally:
+            self._gone = True
+            share.tally.in_flight -= self._in_flight
+            share.tally.lanes -= self._lanes
+        if self._in_hand:
+            share.carrier.bucket.client.emit(
+                Notice(
+                    "A helper process ended before its work; what it had in hand is done again.", "warning", "helper"
+                )
+            )
+            items, self._in_hand = list(self._in_hand.values()), {}
+            share.carrier.mover.put_back([(self._as_it_is_now(action), taker) for action, taker in items])
+
+    def _as_it_is_now(self, action: Action) -> Action:
+        """A file that the helper put in place, and could not tell of any more, must not look like somebody else's."""
+        if action.verb is not Verb.DOWNLOAD:
+            return action
+        with contextlib.suppress(SternaError):
+            found = self._share.carrier.folder.folder.look(action.key)
+            if found is not None and found.size == action.size:
+                return replace_action(action, target=found)
+        return action
+
+    def _take(self, report: Report) -> None:
+        share, tally = self._share, self._share.tally
+        self._waiting -= report.carried
+        self.cpu_s = report.cpu_s
+        tally.moved_bytes += report.moved_bytes
+        tally.wasted_bytes += report.wasted_bytes
+        tally.requests += report.requests
+        tally.retries += report.retries
+        tally.in_flight += report.in_flight
+        tally.lanes += report.lanes
+        self._in_flight += report.in_flight
+        self._lanes += report.lanes
+        for notice in report.notices:
+            share.carrier.bucket.client.emit(notice)
+        for outcome in report.outcomes:
+            item = self._in_hand.pop(outcome.key, None)
+            if item is not None:
+                item[1].ended(outcome)
+        if report.fault:
+            self._fail(RuntimeError(f"in a helper process: {report.fault}"))
+        if report.stop_reason:
+            share.stop.request(report.stop_reason, report.stop_code)
+        self.fill()
+
+    def _fail(self, error: Exception) -> None:
+        takers = {id(taker): taker for _, taker in self._in_hand.values()}
+        self._in_hand = {}
+        for taker in takers.values():
+            taker.failed(error)
+
+    async def _answer(self, message: AskKeys) -> None:
+        """Look for keys on a helper's behalf, in a thread: it may take a while."""
+        keys = self._share.carrier.bucket.client.keys
+        try:
+            found = await asyncio.to_thread(
+                keys.refreshed if message.ended else keys.now, *([pickle.loads(message.ended)] if message.ended else [])
+            )
+            self.link.send(Keys(pickle.dumps(found)))
+        except SternaError as error:
+            self.link.send(Keys(pickle.dumps(type(error)(error.sentence))))
+
+    async def aclose(self) -> None:
+        """The helper has been let go: listen no more."""
+        self._in_hand = {}
+        for task in (self._listening, *self._answering):
+            if task is not None:
+                await _ended(task)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for it; what it failed by is raised."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@asynccontextmanager
+async def crew(
+    standby: Standby | None, carrier: Carrier, folder: LocalPath, settings: Settings, tally: Tally, stop: Stop
+) -> AsyncIterator[None]:
+    """Have a carrier helped while this lasts, where there is somebody to help."""
+    if standby is None:
+        yield
+        return
+    helped = Crew(standby, Share(carrier, folder, settings, tally, stop))
+    try:
+        yield
+    finally:
+        await helped.aclose()
