@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from sterna.cli.jobs import Jobs
-from sterna.model.events import Emit, ObjectsEnded, RunEnded, RunStarted, Summary, Tally
+from sterna.model.events import Emit, ObjectsEnded, Planned, RunEnded, RunStarted, Summary, Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 
@@ -63,6 +63,9 @@ class FakeJobs(Jobs):
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(main)
 
+    def run_helped(self, main: Coroutine[Any, Any, T]) -> T:
+        return self.run(main)
+
     async def sync(self, *arguments: Any, **more: Any) -> Summary:
         return await self._run("sync", arguments, more)
 
@@ -78,11 +81,14 @@ class FakeJobs(Jobs):
         for page in self.pages:
             yield page
 
+    async def list_buckets(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:
+        self.calls.append(("list_buckets", arguments, more))
+        self._raise()
+        for page in self.pages:
+            yield page
+
     async def usage(self, *arguments: Any, **more: Any) -> Any:
         return self._amount("usage", arguments, more)
-
-    async def count(self, *arguments: Any, **more: Any) -> Any:
-        return self._amount("count", arguments, more)
 
     async def make_bucket(self, *arguments: Any, **more: Any) -> str:
         self._amount("make_bucket", arguments, more)
@@ -113,6 +119,9 @@ class FakeJobs(Jobs):
             "uploaded": sum(outcome.status is Status.DONE for outcome in self.outcomes),
             "failed": len(failures),
             "failures": failures,
+            "planned_by_verb": {
+                outcome.verb: Planned(1, outcome.size) for outcome in self.outcomes if outcome.status is Status.PLANNED
+            },
             "elapsed_s": 1.5,
         }
         summary = Summary(**({"command": name, "source": "x", "destination": "y"} | members | self.summary))

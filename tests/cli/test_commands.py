@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -130,7 +131,7 @@ def test_h110_a_log_that_is_not_complete_is_no_success(capsys: Said) -> None:
 
 
 def test_a_dry_run_prints_what_would_be_done_and_why(capsys: Said) -> None:
-    planned = Outcome("upload", "new\n", Status.SKIPPED, size=1024, because="not there yet", error="dry run")
+    planned = Outcome("upload", "new\n", Status.PLANNED, size=1024, because="not there yet")
     jobs = FakeJobs(outcomes=[planned], summary={"kept": 3})
     assert main([*SYNC, "--dry-run"], jobs) == 0
     assert jobs.calls[0][2]["dry_run"] is True
@@ -138,6 +139,17 @@ def test_a_dry_run_prints_what_would_be_done_and_why(capsys: Said) -> None:
         "would upload new\\x0a (1.0 KiB): not there yet",
         "Dry run, nothing was changed: it would upload 1 object (1.0 KiB); 3 objects would stay as they are.",
     ]
+
+
+def test_what_a_dry_run_plans_is_called_planned_in_the_log_and_in_json(capsys: Said, tmp_path: Path) -> None:
+    planned = Outcome("upload", "new", Status.PLANNED, size=1024, because="not there yet")
+    log = tmp_path / "log"
+    assert main([*SYNC, "--dry-run", "--json", "--log-file", str(log)], FakeJobs(outcomes=[planned])) == 0
+    _, one, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (one["status"], one["because"], one["error"]) == ("planned", "not there yet", "")
+    assert (end["planned"], end["planned_by_verb"]) == (1, {"upload": {"objects": 1, "bytes": 1024}})
+    assert (end["skipped"], end["skips"], end["uploaded"]) == (0, [], 0)
+    assert "\tplanned: not there yet\n" in log.read_text()
 
 
 def test_a_copy_to_standard_output_prints_nothing_there(capsys: Said) -> None:
@@ -205,6 +217,16 @@ def test_a_surprise_is_one_sentence_without_a_trace(capsys: Said, monkeypatch: p
         assert capsys.readouterr().err == (
             "sterna: Something happened that was not foreseen (ZeroDivisionError: by); "
             "please report it, with what -vv shows.\n"
+        )
+
+
+def test_no_descriptors_left_is_told_as_that_even_where_it_broke_the_loop(capsys: Said) -> None:
+    broken = RuntimeError("Cannot close a running event loop")
+    broken.__context__ = OSError(errno.EMFILE, "Too many open files")
+    for error in (broken, broken.__context__):
+        assert main(SYNC, FakeJobs(error=error)) == 1
+        assert capsys.readouterr().err == (
+            "sterna: All files and connections that may be open at once are in use; raise that limit, with ulimit -n.\n"
         )
 
 
@@ -295,7 +317,7 @@ def test_ls_prints_columns(capsys: Said) -> None:
 def test_ls_without_a_location_lists_buckets(capsys: Said) -> None:
     jobs = FakeJobs(pages=[[Row("one", 0, 0)]])
     assert main(["ls"], jobs) == 0
-    assert jobs.calls[0][1][0] is None
+    assert jobs.calls[0][0] == "list_buckets"
     assert capsys.readouterr().out == "1970-01-01 00:00:00 one\n"
 
 
@@ -312,14 +334,44 @@ def test_ls_of_an_empty_bucket_prints_nothing(capsys: Said) -> None:
 
 def test_du_counts(capsys: Said) -> None:
     amount = Amount(3, 3072, {"STANDARD": (2, 1024), "GLACIER": (1, 2048)})
-    assert main(["du", "s3://bucket/p", "-h"], FakeJobs(amount=amount)) == 0
-    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
-        ["3.0", "KiB", "3", "s3://bucket/p"],
-        ["2.0", "KiB", "1", "GLACIER"],
-        ["1.0", "KiB", "2", "STANDARD"],
+    assert main(["du", "s3://bucket/p"], FakeJobs(amount=amount)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "3 objects  3.0 KiB  3,072 bytes  s3://bucket/p",
+        "1 object   2.0 KiB  2,048 bytes  of these GLACIER",
+        "2 objects  1.0 KiB  1,024 bytes  of these STANDARD",
     ]
-    assert main(["du", "s3://bucket/p", "--json"], FakeJobs(amount=amount)) == 0
-    assert json.loads(capsys.readouterr().out)["bytes"] == 3072
+    assert main(["du", "s3://bucket/p", "-h"], FakeJobs(amount=amount)) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "3 objects  3.0 KiB  s3://bucket/p"
+
+
+def test_du_aligns_what_is_large_with_what_is_small(capsys: Said) -> None:
+    amount = Amount(12_345, 13_204_567_891, {"STANDARD": (12_344, 13_204_567_890), "GLACIER": (1, 1)})
+    assert main(["du", "s3://bucket"], FakeJobs(amount=amount)) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "12,345 objects  12.3 GiB  13,204,567,891 bytes  s3://bucket",
+        "12,344 objects  12.3 GiB  13,204,567,890 bytes  of these STANDARD",
+        "     1 object      1 B                 1 byte   of these GLACIER",
+    ]
+
+
+def test_du_of_one_storage_class_is_one_line_and_of_nothing_too(capsys: Said) -> None:
+    for amount in (Amount(2, 8, {"STANDARD": (2, 8)}), Amount(0, 0)):
+        assert main(["du", "s3://bucket"], FakeJobs(amount=amount)) == 0
+        assert capsys.readouterr().out == (
+            f"{amount.objects} objects  {amount.bytes} B  {amount.bytes} bytes  s3://bucket\n"
+        )
+
+
+def test_du_as_json_is_exact(capsys: Said) -> None:
+    amount = Amount(3, 2**60 + 1, {"STANDARD": (2, 2**60), "GLACIER": (1, 1)})
+    assert main(["du", "s3://bucket/p", "--json", "-h"], FakeJobs(amount=amount)) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "type": "usage",
+        "location": "s3://bucket/p",
+        "objects": 3,
+        "bytes": 2**60 + 1,
+        "by_class": {"STANDARD": {"objects": 2, "bytes": 2**60}, "GLACIER": {"objects": 1, "bytes": 1}},
+    }
 
 
 def test_mb_makes_a_bucket(capsys: Said) -> None:
@@ -350,7 +402,7 @@ def test_rm_of_many_counts_first_and_wants_a_yes_where_nobody_can_be_asked(
     assert jobs.calls == []
     assert "--yes" in capsys.readouterr().err
     assert main(["rm", "--recursive", "--yes", "s3://bucket/p"], jobs) == 0
-    assert [call[0] for call in jobs.calls] == ["count", "rm"]
+    assert [call[0] for call in jobs.calls] == ["usage", "rm"]
     said = capsys.readouterr()
     assert said.err == "removing 3 objects (2.0 KiB) below s3://bucket/p\n"
     assert said.out.splitlines()[-1] == "All 3 objects are removed."
@@ -362,7 +414,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("answer", "code", "started"), [("y\n", 0, ["count", "rm"]), ("n\n", 5, ["count"]), ("\n", 5, ["count"])]
+    ("answer", "code", "started"), [("y\n", 0, ["usage", "rm"]), ("n\n", 5, ["usage"]), ("\n", 5, ["usage"])]
 )
 def test_rm_asks_on_a_terminal(
     capsys: Said, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, started: list[str]

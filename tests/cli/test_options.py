@@ -288,3 +288,27 @@ def test_h96_settings_do_not_show_the_customers_key(tmp_path: Path) -> None:
     file.chmod(0o600)
     settings: Any = settings_of("folder", "s3://bucket", "--sse-c-key-file", str(file))
     assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("sync a s3://b-1 --delete", "There is no --delete yet: sync and copy delete nothing; "),
+        ("sync a s3://b-1 --exclude x", "There is no --exclude yet: there are no filters, "),
+        ("copy a s3://b-1 --include=*.txt", "There is no --include yet: there are no filters, "),
+        ("sync a s3://b-1 --size-only", "There is no --size-only yet: size and time "),
+        ("copy a s3://b-1 --recursive", "There is no --recursive and no need: "),
+        ("sync a s3://b-1 --dryrun", "No such option --dryrun. Did you mean --dry-run? See "),
+        ("sync a s3://b-1 --transfers 4", "No such option --transfers. Did you mean --workers? See "),
+        ("ls s3://b-1 --transfers 4", "No such option --transfers. See "),
+        ("sync a s3://b-1 --prune", "No such option --prune. See "),
+        ("rm s3://b-1/x --dry-run", "No such option --dry-run. See "),
+        ("du s3://b-1 --max-depth 1", "No such option --max-depth. See "),
+    ],
+)
+def test_an_option_that_is_not_there_is_told_so_and_another_named_only_where_it_is_close(
+    capsys: pytest.CaptureFixture[str], arguments: str, sentence: str
+) -> None:
+    said = refused(capsys, *arguments.split(" "))
+    assert said.startswith(sentence)
+    assert said.endswith("--help.")

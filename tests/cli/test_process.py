@@ -146,6 +146,50 @@ def test_h110_the_process_ends_with_the_commands_code(script: str, code: int) ->
         assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("most", [9, 12, 31])
+def test_a_limit_on_open_files_that_leaves_no_room_is_one_sentence(most: int) -> None:
+    for arguments in (("good", *SYNC), ("lists", "ls", "s3://bucket")):
+        ended = subprocess.run(
+            ["sh", "-c", f'ulimit -n {most}; exec "$@"', "sh", *command(*arguments)],
+            capture_output=True, text=True, env=environment(), cwd=ROOT, timeout=60,
+        )  # fmt: skip
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert ended.stderr == (
+            f"sterna: Only {most} files and connections may be open at once here; "
+            "raise that limit, for example: ulimit -n 1024\n"
+        )
+
+
+NO_LOOP = """
+import resource, socket, sys
+from sterna.cli.jobs import Jobs
+from sterna.cli.main import main
+from tests.cli.fakes import FakeJobs
+FakeJobs.run = Jobs.run
+import sterna.wire.loop, sterna.cli.cmd_ls, sterna.cli.settings, uvloop
+taken = []
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+try:
+    while True:
+        taken.append(socket.socket())
+except OSError:
+    for _ in range(int(sys.argv[1])):
+        taken.pop()
+sys.exit(main(["ls", "s3://bucket"], FakeJobs()))
+"""
+
+
+@pytest.mark.parametrize("left", [5, 6])  # with fewer, libuv aborts
+def test_no_descriptor_for_a_loop_is_one_sentence_and_no_noise(left: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", NO_LOOP, str(left)], capture_output=True, text=True, env=environment(), cwd=ROOT,
+        timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("sterna: All files and connections that may be open at once are in use")
+    assert ended.stderr.count("\n") == 1
+
+
 def test_h96_canaries_in_the_environment_reach_no_output(tmp_path: Path) -> None:
     secrets = {"AWS_SECRET_ACCESS_KEY": "canary-secret", "AWS_SESSION_TOKEN": "canary-token"}
     for script in ("good", "failing", "surprise"):

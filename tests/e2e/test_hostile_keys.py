@@ -182,6 +182,6 @@ def test_a_dry_run_names_what_it_would_refuse(sterna: Sterna, server: Server, bu
     bucket.put("p/good", b"1")
     done = sterna("--json", "sync", "--dry-run", bucket.url("p"), canary)
     assert list(failures(done)) == ["../x"]
-    assert [record["key"] for record in records(done) if record["status"] == "skipped"] == ["good"]
+    assert [record["key"] for record in records(done) if record["status"] == "planned"] == ["good"]
     assert done.code == 1
     assert tree(canary) == {}

@@ -163,9 +163,9 @@ class Case:
         assert ran.summary.exit_code == code, ran.said
         assert sorted(one.key for one in ran.summary.failures) == sorted(names), ran.said
         for name in names:
-            line = next(line for line in ran.said.splitlines() if line.startswith("  ") and name in line)
+            assert any(line.startswith("  ") and name in line for line in ran.said.splitlines()), ran.said
             logged = next(line for line in ran.log.splitlines() if f"\t{name}\t" in line)
-            assert words in line, line
+            assert words in ran.said, ran.said
             assert words in logged, logged
             assert "failed" in logged, logged
             assert ran.outcomes[name].status is Status.FAILED

@@ -114,7 +114,7 @@ def test_H30_a_provider_that_dies_ends_the_run_with_exit_code_3_and_says_so(
     ran = case.up(case.settings(identity=vault.identity))
     assert ran.summary.exit_code == 3
     assert vault.calls == 2
-    assert "the vault is sealed" in ran.said
+    assert "its credential_process failed" in ran.said
     assert "expired" in ran.said
     assert CANARY not in ran.said + ran.log
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no config"))
@@ -131,7 +131,7 @@ def test_H30_a_provider_that_dies_in_the_middle_ends_the_run_with_exit_code_3(
     assert ran.summary.exit_code == 3, ran.said
     assert len(case.truth()) == 3
     assert vault.calls == 2
-    assert "the vault is sealed" in ran.said
+    assert "its credential_process failed" in ran.said
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no config"))
     case.converges()
 

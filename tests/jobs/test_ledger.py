@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from sterna.jobs.ledger import Ledger
 from sterna.model.entry import Trouble
-from sterna.model.events import FAILURES_KEPT, Event, Notice, ObjectsEnded, RunEnded, RunStarted, Summary, Tally
+from sterna.model.events import (
+    FAILURES_KEPT,
+    Event,
+    Notice,
+    ObjectsEnded,
+    Planned,
+    RunEnded,
+    RunStarted,
+    Summary,
+    Tally,
+)
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.reporting.summary import exit_code_of
@@ -57,6 +67,8 @@ def test_all_done_is_exit_0() -> None:
     [
         ([], 0),
         ([one(Status.SKIPPED)], 0),
+        ([one(Status.PLANNED)], 0),
+        ([one(Status.PLANNED), one(Status.FAILED, exit_code=3)], 3),
         ([one(Status.FAILED, exit_code=1)], 1),
         ([one(Status.FAILED, exit_code=3), one(Status.FAILED, exit_code=3)], 3),  # all for one reason
         ([one(Status.FAILED, exit_code=3), one(Status.FAILED, exit_code=1)], 1),
@@ -75,6 +87,21 @@ def test_H108_what_was_planned_and_has_no_outcome_fails_the_run_and_is_said(plan
     assert summary.exit_code == 1
     assert any(f"{missing} planned" in event.sentence for event in events if isinstance(event, Notice))
     assert "INCOMPLETE" in summary.verdict
+
+
+def test_what_a_dry_run_plans_is_counted_by_itself_and_the_verdict_speaks_of_it() -> None:
+    summary, _ = settled(one(Status.PLANNED, size=1024), one(Status.PLANNED, "delete"), one(Status.KEPT))
+    assert (summary.planned, summary.skipped, summary.done) == (2, 0, 0)
+    assert summary.planned_by_verb == {"upload": Planned(1, 1024), "delete": Planned(1, 1)}
+    assert summary.verdict == (
+        "Dry run, nothing was changed: it would delete 1 object (1 B) and upload 1 object (1.0 KiB); "
+        "1 object would stay as it is."
+    )
+
+
+def test_a_dry_run_that_was_interrupted_says_so() -> None:
+    summary, _ = settled(one(Status.PLANNED), then=lambda ledger, stop: stop.request("Interrupted.", 130))
+    assert summary.verdict.startswith("INTERRUPTED")
 
 
 def test_what_is_left_is_never_success() -> None:
@@ -142,7 +169,8 @@ def test_bytes_of_failed_attempts_are_not_moved_bytes() -> None:
 def test_H108_planned_is_done_kept_failed_skipped_and_left_or_the_run_says_so(statuses: list[Status], off: int) -> None:
     outcomes = [one(status, exit_code=1 if status is Status.FAILED else 0) for status in statuses]
     summary, _ = settled(*outcomes, planned=len(outcomes) + off)
-    assert summary.done + summary.kept + summary.failed + summary.skipped + summary.left == len(outcomes)
+    ended = summary.done + summary.kept + summary.planned + summary.failed + summary.skipped + summary.left
+    assert ended == len(outcomes)
     good = off == 0 and Status.FAILED not in statuses and Status.LEFT not in statuses
     assert (exit_code_of(summary) == 0) == good
-    assert ("INCOMPLETE" in summary.verdict or "failed" in summary.verdict.lower()) == (not good)
+    assert ("INCOMPLETE" in summary.verdict or "would fail" in summary.verdict) == (not good)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from sterna.model.events import Event, Notice, ObjectsEnded, Summary, Tally, ignore
+from sterna.model.events import Event, Notice, Planned, Summary, Tally, ignore
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import MIB
-from sterna.reporting.dryrun import DryRun, planned_line
+from sterna.reporting.dryrun import end_lines, end_verdict, planned_line
 from sterna.reporting.fanout import fanout
 from sterna.reporting.meter import Reading
 from sterna.reporting.plain import PlainLines, standing
@@ -61,6 +59,13 @@ def test_a_line_says_where_a_run_stands() -> None:
     ]
 
 
+def test_a_run_with_no_request_in_flight_is_not_limited_by_the_server() -> None:
+    tally = Tally(planned_objects=1, planning_done=True, lanes=16, limited_by="the server or network")
+    assert not [piece for piece in standing(tally, Reading()) if "limited" in piece]
+    tally.in_flight = 1
+    assert standing(tally, Reading())[-1] == "limited by the server or network"
+
+
 def test_before_anything_is_planned_it_says_that_it_lists() -> None:
     assert standing(Tally(listed_source=1234), Reading()) == ["listing, 1,234 seen"]
 
@@ -91,21 +96,26 @@ def test_h96_secret_variables_are_blanked_out_unless_they_are_ordinary_words() -
 
 
 def test_a_dry_run_says_what_would_be_done() -> None:
-    def planned(key: str, verb: str = "upload", **members: Any) -> Outcome:
-        return Outcome(verb, key, Status.SKIPPED, size=2048, error="dry run", **members)
-
-    dry_run = DryRun()
-    assert dry_run.verdict(Summary(command="", source="", destination="", kept=1)) == (
+    assert end_verdict(Summary(command="", source="", destination="", kept=1)) == (
         "Dry run, nothing was changed: it would change nothing; 1 object would stay as it is."
     )
     failed = Outcome("upload", "bad", Status.FAILED, error="No.")
-    dry_run(ObjectsEnded([planned("a", because="not there yet"), planned("b"), planned("c", "delete"), failed]))
-    summary = Summary(command="", source="", destination="", kept=7, failed=1, failures=[failed])
-    assert dry_run.lines(summary) == [
+    planned = {"upload": Planned(2, 4096), "delete": Planned(1, 2048)}
+    summary = Summary(
+        command="", source="", destination="", kept=7, failed=1, failures=[failed], planned_by_verb=planned
+    )
+    assert end_lines(summary) == [
         "would fail: bad: No",
         (
             "Dry run, nothing was changed: it would delete 1 object (2.0 KiB) and upload 2 objects (4.0 KiB); "
             "7 objects would stay as they are; 1 object would fail and is named above."
         ),
     ]
-    assert planned_line(planned("a\n", because="not there yet")) == "would upload a\\x0a (2.0 KiB): not there yet"
+    outcome = Outcome("upload", "a\n", Status.PLANNED, size=2048, because="not there yet")
+    assert planned_line(outcome) == "would upload a\\x0a (2.0 KiB): not there yet"
+
+
+def test_a_dry_run_that_an_error_or_a_signal_ended_does_not_say_that_nothing_would_change() -> None:
+    ended = Summary(command="", source="", destination="", exit_code=4, verdict="There is no folder x.")
+    assert end_verdict(ended) == "There is no folder x."
+    assert end_verdict(Summary(command="", source="", destination="", exit_code=130)).startswith("INTERRUPTED")

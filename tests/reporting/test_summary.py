@@ -72,7 +72,7 @@ def test_a_good_run_in_full() -> None:
         ),
         (
             {"failed": 30, "failures": failures(30)},
-            "INCOMPLETE: 30 of 30 objects failed; the first 20 are named above.",
+            "INCOMPLETE: 30 of 30 objects failed; some of them are named above.",
         ),
         (
             {"uploaded": 12, "left": 8, "exit_code": 130},
@@ -109,6 +109,56 @@ def test_of_more_it_says_where_the_rest_is() -> None:
     lines = summary_lines(summary(failed=30, failures=failures(25)), log_file="run.log")
     assert "  … and 10 more; every one is in run.log" in lines
     assert lines[-1] == "INCOMPLETE: 30 of 30 objects failed; every one is named in run.log."
+
+
+def denied(key: str, prefix: str = "p/", **members: Any) -> Outcome:
+    error = f"Put of {prefix}{key} is denied (AccessDenied: no); allow s3:PutObject or use other credentials."
+    return Outcome("upload", key, Status.FAILED, error=error, error_code="AccessDenied", error_words="no", **members)
+
+
+def failed_lines(*outcomes: Outcome, log_file: str = "") -> list[str]:
+    lines = summary_lines(summary(failed=len(outcomes), failures=list(outcomes)), log_file=log_file)
+    return lines[lines.index("failed:") + 1 : -1]
+
+
+def test_a_reason_that_many_failed_for_is_given_once_with_their_names() -> None:
+    other = Outcome("upload", "a/other", Status.FAILED, error="It is a directory.")
+    assert failed_lines(denied("a/1", request_id="R1"), other, denied("a/2"), denied("b c", attempts=3)) == [
+        "  3 objects: Put of … is denied (AccessDenied: no); allow s3:PutObject or use other credentials",
+        "    a/1 (request id R1)",
+        "    a/2",
+        "    b c (3 attempts)",
+        "  a/other: It is a directory",
+    ]
+
+
+def test_two_of_one_reason_are_told_one_by_one() -> None:
+    assert failed_lines(denied("1"), denied("2")) == [
+        f"  {key}: Put of p/{key} is denied (AccessDenied: no); allow s3:PutObject or use other credentials"
+        for key in ("1", "2")
+    ]
+
+
+def test_of_very_many_of_one_reason_the_first_few_are_named_and_other_reasons_are_not_hidden() -> None:
+    other = Outcome("upload", "other", Status.FAILED, error="It is a directory.")
+    lines = failed_lines(*(denied(f"k{number}") for number in range(1000)), other)
+    assert lines[0].startswith("  1,000 objects: Put of … is denied")
+    assert lines[1:] == [
+        *(f"    k{number}" for number in range(5)),
+        "  other: It is a directory",
+        "  … and 995 more; --log-file FILE or --json names every one",
+    ]
+
+
+@pytest.mark.parametrize("key", ["a", "aa", "is", "Put", "x(y", "é.txt", "a b", "d/e/f", "\x1b"])
+def test_a_key_of_any_form_does_not_part_what_failed_for_one_reason(key: str) -> None:
+    lines = failed_lines(*(denied(name, "") for name in ("k1", "k2", "k3")), *(denied(f"{key}{n}") for n in range(3)))
+    assert lines[0].startswith("  6 objects: ")
+
+
+def test_h96_names_among_many_are_escaped_and_scrubbed() -> None:
+    lines = failed_lines(*(denied(f"\x1b{number} https://me:canary@host") for number in range(3)))
+    assert all(line.isprintable() and "canary" not in line for line in lines)
 
 
 def test_the_verdict_of_the_job_goes_before_ours() -> None:

@@ -354,9 +354,19 @@ def test_a_process_gives_keys(world: World) -> None:
     assert credentials.source == "credential_process"
 
 
-def test_a_process_that_fails_is_told_with_its_words(world: World) -> None:
-    world.config(f"[profile p]\ncredential_process = {world.process('echo no ticket >&2; echo more >&2; exit 1')}\n")
-    with pytest.raises(AccessDenied, match=r"profile p gave no credentials \(custom-process: no ticket more\)"):
+def test_H96_a_process_that_fails_is_told_without_what_it_wrote(world: World) -> None:
+    for words in ("no ticket; canary", "Missing required key in response: canary", "Unsupported version canary"):
+        process = world.process(f'echo "{words}" >&2; echo more canary >&2; exit 1')
+        world.config(f"[profile p]\ncredential_process = {process}\n")
+        with pytest.raises(AccessDenied, match="profile p gave no credentials: its credential_process") as caught:
+            _found(Identity(profile="p"))
+        assert "canary" not in "".join(traceback.format_exception(caught.value))
+        assert "canary" not in str(caught.value.facts())
+
+
+def test_a_process_that_fails_is_told_with_how_to_see_why(world: World) -> None:
+    world.config(f"[profile p]\ncredential_process = {world.process('echo no ticket >&2; exit 1')}\n")
+    with pytest.raises(AccessDenied, match="its credential_process failed; run that command by itself to see why"):
         _found(Identity(profile="p"))
     world.config("[profile p]\ncredential_process = /nowhere/give\n")
     with pytest.raises(AccessDenied, match="/nowhere/give: No such file"):
@@ -367,6 +377,23 @@ def test_H96_what_a_process_says_wrongly_is_not_repeated(world: World) -> None:
     process = world.process("""echo '{"SecretAccessKey": "canary" '""")
     world.config(f"[profile p]\ncredential_process = {process}\n")
     with pytest.raises(AccessDenied, match="cannot be read") as caught:
+        _found(Identity(profile="p"))
+    assert "canary" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"Version": 1, "SecretAccessKey": "canary"}, "answers without AccessKeyId"),
+        ({"Version": "canary", "AccessKeyId": "a", "SecretAccessKey": "b"}, "does not answer with version 1"),
+    ],
+)
+def test_H96_what_is_wrong_with_the_answer_of_a_process_is_said(
+    world: World, answer: dict[str, object], words: str
+) -> None:
+    process = world.process(f"echo '{json.dumps(answer)}'")
+    world.config(f"[profile p]\ncredential_process = {process}\n")
+    with pytest.raises(AccessDenied, match=words) as caught:
         _found(Identity(profile="p"))
     assert "canary" not in "".join(traceback.format_exception(caught.value))
 
@@ -660,7 +687,7 @@ def test_H30_credentials_that_cannot_be_renewed_early_serve_to_their_end(world: 
         assert _keys(source.now())[0] == "K1"
     assert world.runs() == 2  # not once for each request
     clock.now_s += 300
-    with pytest.raises(AccessDenied, match="gone"):
+    with pytest.raises(AccessDenied, match="its credential_process failed"):
         source.now()
 
 
@@ -672,7 +699,9 @@ def test_H30_a_refresh_that_failed_is_not_tried_by_each_who_waits(world: World) 
     good = (world.folder / "give").read_text()
     (world.folder / "give").write_text(f"#!/bin/sh\necho run >> {world.folder}/runs\necho gone >&2; exit 1\n")
     for _ in range(5):
-        with pytest.raises(CredentialsExpired, match=r"could not be renewed: .*gone") as caught:
+        with pytest.raises(
+            CredentialsExpired, match=r"could not be renewed: .*its credential_process failed"
+        ) as caught:
             source.refreshed(old)
         assert caught.value.exit_code == 3
         assert isinstance(caught.value.__cause__, AccessDenied)

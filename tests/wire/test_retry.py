@@ -105,6 +105,8 @@ def test_the_table(status: str, code: str, kind: str) -> None:
     ("status", "code", "operation", "key", "says"),
     [
         (404, "NoSuchBucket", "Put", "k", "create it with: sterna mb s3://bucket"),
+        (404, "NoSuchBucket", "List", "", "where it is to be written to, create it with: sterna mb s3://bucket"),
+        (404, "NoSuchBucket", "List", "", "check its name, the endpoint and the region"),
         (403, "InvalidAccessKeyId", "Put", "k", "check the profile or AWS_ACCESS_KEY_ID"),
         (403, "SignatureDoesNotMatch", "Put", "k", "the secret key is wrong, or a proxy"),
         (403, "RequestTimeTooSkewed", "Put", "k", "set this machine's clock"),
@@ -123,6 +125,14 @@ def test_the_sentence_says_what_to_do(status: int, code: str, operation: str, ke
     sentence = judge(answer(status, code, "why"), operation, "bucket", key).sentence
     assert says in sentence
     assert sentence.endswith(".") or "sterna mb" in sentence
+
+
+@pytest.mark.parametrize("operation", ["Get", "Head", "HeadBucket", "Delete", "DeleteObjects", "GetVersioning"])
+def test_who_does_not_write_is_not_told_to_make_a_bucket(operation: str) -> None:
+    sentence = judge(answer(404, "NoSuchBucket", "why"), operation, "bucket", "k").sentence
+    assert sentence == (
+        "The bucket bucket does not exist at this endpoint; check its name, the endpoint and the region."
+    )
 
 
 @settings(deadline=None)

@@ -41,4 +41,5 @@ def command(invocation: Invocation, /, source: str, destination: str, **values: 
         source=str(ends[0]),
         destination=str(ends[1]),
         output_is_data=to_output,
+        helped=not to_output,
     )

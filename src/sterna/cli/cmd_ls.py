@@ -11,7 +11,7 @@ from sterna.cli.invocation import Invocation
 from sterna.cli.options import global_options, side_options, verb
 
 if TYPE_CHECKING:
-    from sterna.jobs.objects import Listed
+    from sterna.jobs.listing import Listed
 
 
 @verb("List buckets, or what is in one.")
@@ -38,7 +38,9 @@ def command(
     side = single_side(values, where)
 
     async def list_all() -> None:
-        async for page in invocation.jobs.list_objects(where, side, recursive=recursive):
+        jobs = invocation.jobs
+        pages = jobs.list_buckets(side) if where is None else jobs.list_objects(where, side, recursive=recursive)
+        async for page in pages:
             if invocation.json:
                 say_bytes(_json_lines(page))
             else:

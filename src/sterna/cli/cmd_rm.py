@@ -61,7 +61,7 @@ def _ask(invocation: Invocation, where: BucketPath, side: Side, *, yes: bool) ->
         raise GuardRefused(
             "There is no terminal to ask on; to remove without being asked, add --yes. Nothing was removed."
         )
-    usage = invocation.jobs.run(invocation.jobs.count(where, side))
+    usage = invocation.jobs.run(invocation.jobs.usage(where, side))
     words = f"{count_words(usage.objects)} ({size_words(usage.bytes)}) below {where}"
     if yes:
         if not invocation.quiet:

@@ -43,4 +43,5 @@ def command(invocation: Invocation, /, source: str, destination: str, dry_run: b
         source=str(ends[0]),
         destination=str(ends[1]),
         dry_run=dry_run,
+        helped=not dry_run,
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 
 from sterna.cli.exit_codes import ExitCode
-from sterna.model.errors import SternaError
+from sterna.model.errors import SternaError, WrongSetting
+
+_LEAST_OPEN = 32  # the loop, its threads and a listing took 18
 
 
 def known_error(error: BaseException) -> SternaError | None:
@@ -27,6 +29,28 @@ def is_interrupt(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt)
 
 
+def refuse_without_room() -> None:
+    """Raise WrongSetting where so few files may be open that not even an event loop could be had in good order."""
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit
+    except ImportError:  # Windows
+        return
+    most = getrlimit(RLIMIT_NOFILE)[0]
+    if 0 <= most < _LEAST_OPEN:  # RLIM_INFINITY is -1
+        raise WrongSetting(
+            f"Only {most} files and connections may be open at once here; raise that limit, for example: ulimit -n 1024"
+        )
+
+
+def _is_out_of_descriptors(error: BaseException | None) -> bool:
+    """Also where that broke an event loop, which then could not even be closed."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno == errno.EMFILE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def sentence_and_code(error: BaseException) -> tuple[str, ExitCode | int]:
     """What to say of an error that ended a command, and what to end with."""
     known = known_error(error)
@@ -34,7 +58,10 @@ def sentence_and_code(error: BaseException) -> tuple[str, ExitCode | int]:
         return known.sentence, known.exit_code
     if is_interrupt(error):
         return "interrupted", ExitCode.INTERRUPTED
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
+    if _is_out_of_descriptors(error):
+        words = "All files and connections that may be open at once are in use; raise that limit, with ulimit -n."
+        return words, ExitCode.SOME_FAILED
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENFILE):
         return f"This machine has run out of something: {error.strerror}.", ExitCode.SOME_FAILED
     if isinstance(error, MemoryError):
         return "The memory of this machine is used up; try a lower --max-memory.", ExitCode.SOME_FAILED

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from sterna.config.check import Finding
-    from sterna.jobs.objects import Listed, Usage
+    from sterna.config.finding import Finding
+    from sterna.jobs.listing import Listed
     from sterna.jobs.settings import Settings
+    from sterna.jobs.standby import Standby
+    from sterna.jobs.usage import Usage
     from sterna.model.events import Emit, Summary, Tally
     from sterna.model.location import BucketPath, Location
     from sterna.model.stop import Stop
@@ -24,10 +27,32 @@ class Jobs:
     The imports are inside the methods, so that help, version and usage errors do not pay for event loop and wire.
     """
 
+    def __init__(self) -> None:
+        self._standby: Standby | None = None
+
     def run(self, main: Coroutine[Any, Any, T]) -> T:
+        from sterna.cli.speech import calm_libraries
         from sterna.wire.loop import run
 
-        return run(main)
+        calm_libraries()
+        try:
+            return run(main)
+        finally:
+            main.close()  # where no loop could be made, it was never begun, and Python would say so
+
+    def run_helped(self, main: Coroutine[Any, Any, T]) -> T:
+        """``run``, with helper processes for the jobs in it. They are forked before there are threads or a loop."""
+        from sterna.jobs.standby import Standby
+        from sterna.wire.loop import load
+
+        load()
+        gc.freeze()  # what was imported is never looked at again by the collector, and so not copied for each process
+        self._standby = Standby.make()
+        try:
+            return self.run(main)
+        finally:
+            if self._standby is not None:
+                self._standby.close()
 
     async def sync(
         self,
@@ -42,39 +67,48 @@ class Jobs:
     ) -> Summary:
         from sterna.jobs.sync import sync
 
-        return await sync(source, destination, settings, emit=emit, tally=tally, stop=stop, dry_run=dry_run)
+        return await sync(
+            source,
+            destination,
+            settings,
+            emit=emit,
+            tally=tally,
+            stop=stop,
+            dry_run=dry_run,
+            standby=self._standby,
+        )
 
     async def copy(
         self, source: Location, destination: Location, settings: Settings, *, emit: Emit, tally: Tally, stop: Stop
     ) -> Summary:
         from sterna.jobs.copy import copy
 
-        return await copy(source, destination, settings, emit=emit, tally=tally, stop=stop)
+        return await copy(source, destination, settings, emit=emit, tally=tally, stop=stop, standby=self._standby)
 
-    def list_objects(self, location: BucketPath | None, side: Side, *, recursive: bool) -> AsyncIterator[list[Listed]]:
-        from sterna.jobs.objects import list_objects
+    def list_objects(self, location: BucketPath, side: Side, *, recursive: bool) -> AsyncIterator[list[Listed]]:
+        from sterna.jobs.listing import list_objects
 
         return list_objects(location, side, recursive=recursive)
 
+    def list_buckets(self, side: Side) -> AsyncIterator[list[Listed]]:
+        from sterna.jobs.buckets import list_buckets
+
+        return list_buckets(side)
+
     async def usage(self, location: BucketPath, side: Side) -> Usage:
-        from sterna.jobs.objects import usage
+        from sterna.jobs.usage import usage
 
         return await usage(location, side)
 
-    async def count(self, location: BucketPath, side: Side) -> Usage:
-        from sterna.jobs.objects import count
-
-        return await count(location, side)
-
     async def make_bucket(self, location: BucketPath, side: Side) -> str:
-        from sterna.jobs.objects import make_bucket
+        from sterna.jobs.buckets import make_bucket
 
         return await make_bucket(location, side)
 
     async def remove(
         self, location: BucketPath, side: Side, *, recursive: bool, emit: Emit, tally: Tally, stop: Stop
     ) -> Summary:
-        from sterna.jobs.objects import remove
+        from sterna.jobs.remove import remove
 
         return await remove(location, side, recursive=recursive, emit=emit, tally=tally, stop=stop)
 

@@ -15,6 +15,7 @@ from sterna.cli.faults import is_interrupt, known_error, sentence_and_code
 from sterna.cli.invocation import Invocation
 from sterna.cli.jobs import Jobs
 from sterna.cli.options import global_options, write_options
+from sterna.cli.slips import option_sentence, verb_hint
 from sterna.cli.speech import complain, never_stumble, silence_output
 from sterna.model.units import printable
 
@@ -43,25 +44,8 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"No such command {args[0]!a}.{_did_you_mean(args[0])}", ctx)
+            raise click.UsageError(f"No such command {args[0]!a}.{verb_hint(args[0], VERBS)}", ctx)
         return super().resolve_command(ctx, args)
-
-
-def _did_you_mean(word: str) -> str:
-    from difflib import get_close_matches
-
-    # What others call it: aws s3 cp, s5cmd, rsync, mc.
-    others = {
-        "cp": "copy",
-        "list": "ls",
-        "delete": "rm",
-        "remove": "rm",
-        "mirror": "sync",
-        "upload": "copy",
-        "put": "copy",
-    }
-    close = [others[word]] if word in others else get_close_matches(word, VERBS, n=1)
-    return f" Did you mean {close[0]}?" if close else ""
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -154,7 +138,8 @@ def _run(arguments: list[str], invocation: Invocation) -> int:
 
 
 def _usage_sentence(error: click.UsageError) -> str:
-    words = " ".join(error.format_message().split())
+    told = option_sentence(error) if isinstance(error, click.NoSuchOption) else error.format_message()
+    words = " ".join(told.split())
     if words and words[-1] not in ".?!)":
         words += "."
     path = error.ctx.command_path if error.ctx is not None else "sterna"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from sterna.cli.exit_codes import epilog
+from sterna.cli.faults import refuse_without_room
 from sterna.cli.invocation import Invocation
 from sterna.model.units import GIB, MIB, parse_size, size_words
 
@@ -45,6 +46,10 @@ class Verb(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self, ctx, formatter)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        refuse_without_room()
+        return super().invoke(ctx)
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -344,6 +349,11 @@ _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         "--workers",
         {"metavar": "N", "type": click.IntRange(1, 10_000)}
         | {"help": "Requests in flight at most (256); it starts with fewer and takes more while they help."},
+    ),
+    (
+        "--processes",
+        {"metavar": "N", "type": click.IntRange(1, 64)}
+        | {"help": "How many processes may carry at once. (As many as there are processors, up to 4, if they help.)"},
     ),
     (
         "--max-memory",

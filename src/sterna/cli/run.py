@@ -23,7 +23,7 @@ from sterna.model.events import Emit, Event, Notice, ObjectsEnded, RunEnded, Run
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable, size_words
-from sterna.reporting.dryrun import DryRun, is_planned, planned_line
+from sterna.reporting.dryrun import end_lines, end_verdict, is_planned, planned_line
 from sterna.reporting.fanout import fanout
 from sterna.reporting.jsonlines import JsonLines
 from sterna.reporting.log import LogFile
@@ -75,10 +75,12 @@ def carry_out(
     destination: str,
     dry_run: bool = False,
     output_is_data: bool = False,
+    helped: bool = False,
 ) -> int:
     """Run a job to its end, tell of it as the invocation says, and give the exit code.
 
-    ``output_is_data``: standard output carries an object's bytes, so nothing else goes there. Errors of ours are told
+    ``output_is_data``: standard output carries an object's bytes, so nothing else goes there. ``helped``: more
+    processes than this one may be of use. Errors of ours are told
     here, with what was done before them; surprises are raised.
     """
     run = _Run(invocation, f"{command} --dry-run" if dry_run else command, source, destination, dry_run, output_is_data)
@@ -87,7 +89,8 @@ def carry_out(
     complaint = ""
     _spare_the_collector()
     try:
-        summary = invocation.jobs.run(run.attend(job))
+        carry = invocation.jobs.run_helped if helped else invocation.jobs.run
+        summary = carry(run.attend(job))
     except BaseException as error:
         known = known_error(error)
         summary = run.summary_without_end(known.exit_code if known else ExitCode.SOME_FAILED)
@@ -138,7 +141,7 @@ class _Run:
         self._invocation = invocation
         self.command = command
         self._ends = (source, destination)
-        self._dry_run = DryRun() if dry_run else None
+        self._dry_run = dry_run
         self._output_is_data = output_is_data
         self._log = LogFile(Path(invocation.log_file)) if invocation.log_file else None
         self._json = JsonLines(say_bytes) if invocation.json else None
@@ -149,7 +152,7 @@ class _Run:
         self.tally, self.stop = Tally(), Stop()
         self.display = self._chosen_display()
         self.signals = Signals(self.stop, self.tally, lambda line: self.display.lines([line]))
-        listeners = (self._log, self._json, self._dry_run, self._speak)
+        listeners = (self._log, self._json, self._speak)
         self.tell_all = fanout(*(listener for listener in listeners if listener is not None))
 
     async def attend(self, job: Job) -> Summary:
@@ -186,9 +189,9 @@ class _Run:
         summary.exit_code = exit_code_of(summary)
         if self.stop.is_requested and summary.left:
             summary.exit_code = self.stop.exit_code
-        if self._dry_run is not None:
+        if self._dry_run:
             summary.command = self.command
-            summary.verdict = self._dry_run.verdict(summary)
+            summary.verdict = end_verdict(summary)
         elif not summary.verdict:
             summary.verdict = verdict(summary, log_file=self._invocation.log_file)
 
@@ -222,7 +225,7 @@ class _Run:
     def conclude(self, summary: Summary) -> None:
         """The last lines: on standard output, unless that carries JSON or an object, or is to be quiet."""
         log_file = self._invocation.log_file
-        lines = self._dry_run.lines(summary) if self._dry_run else summary_lines(summary, log_file=log_file)
+        lines = end_lines(summary) if self._dry_run else summary_lines(summary, log_file=log_file)
         quiet = self._invocation.quiet or self._invocation.json or self._output_is_data
         if not quiet:
             with _calm_output():
@@ -243,7 +246,7 @@ class _Run:
             lines = [line for outcome in event.outcomes if (line := self._object_line(outcome))]
             if lines:
                 self.display.lines(lines)
-            if self._dry_run is not None and not (self._invocation.json or self._invocation.quiet):
+            if self._dry_run and not (self._invocation.json or self._invocation.quiet):
                 with _calm_output():
                     for outcome in filter(is_planned, event.outcomes):
                         say(planned_line(outcome))
@@ -261,7 +264,7 @@ class _Run:
     def _chosen_display(self) -> Display:
         """A live display needs a capable terminal on standard error, and the same terminal free of other lines."""
         progress = self._invocation.progress and not self._invocation.quiet
-        busy = self._dry_run is not None or self._json is not None or self._output_is_data
+        busy = self._dry_run or self._json is not None or self._output_is_data
         if progress and _is_capable_terminal() and not (busy and sys.stdout is not None and sys.stdout.isatty()):
             return Screen(self._began_s)
         return Lines(self._began_s, progress=progress)

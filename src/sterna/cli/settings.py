@@ -147,7 +147,12 @@ def _limits(values: Values) -> Limits:
         raise WrongSetting(
             f"--part-size {size_words(part)} does not fit into --max-memory {size_words(memory)}; change one of them."
         )
-    return Limits(workers=values["workers"] or usual.workers, max_memory=memory, part_size=part)
+    return Limits(
+        workers=values["workers"] or usual.workers,
+        max_memory=memory,
+        part_size=part,
+        processes=values["processes"],
+    )
 
 
 def _customer(file: str | None) -> Customer:

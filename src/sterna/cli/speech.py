@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from sterna.model.units import printable
+from sterna.reporting.scrub import scrub  # not when it is needed: then there may be no file left to open
 
 
 def say(line: str) -> None:
@@ -35,8 +36,6 @@ def tell(line: str) -> None:
 
 def complain(sentence: str) -> None:
     """One sentence of what went wrong, without anybody's credentials (H96)."""
-    from sterna.reporting.scrub import scrub
-
     tell(f"sterna: {scrub(sentence)}")
 
 
@@ -59,6 +58,16 @@ def silence_output() -> None:
             os.dup2(nowhere, sys.stdout.fileno())
         finally:
             os.close(nowhere)
+
+
+def calm_libraries() -> None:
+    """Keep what asyncio and its loops log to themselves: what matters of it reaches a user as a sentence of ours.
+    STERNA_DEBUG lets it through.
+    """
+    import logging
+
+    if os.environ.get("STERNA_DEBUG", "0") in ("", "0"):
+        logging.getLogger("asyncio").addHandler(logging.NullHandler())  # else Python prints it on standard error
 
 
 def never_stumble() -> None:

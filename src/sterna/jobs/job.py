@@ -90,7 +90,4 @@ def as_source(error: SternaError) -> SternaError:
 
 def would_be(actions: Sequence[Action]) -> list[Outcome]:
     """What a dry run says of its actions."""
-    return [
-        Outcome(one.verb.value, one.key, Status.SKIPPED, size=one.size, because=one.because, error="dry run")
-        for one in actions
-    ]
+    return [Outcome(one.verb.value, one.key, Status.PLANNED, size=one.size, because=one.because) for one in actions]

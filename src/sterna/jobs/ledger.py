@@ -7,7 +7,17 @@ import time
 from collections.abc import Sequence
 
 from sterna.model.entry import Trouble
-from sterna.model.events import FAILURES_KEPT, Emit, Notice, ObjectsEnded, RunEnded, RunStarted, Summary, Tally
+from sterna.model.events import (
+    FAILURES_KEPT,
+    Emit,
+    Notice,
+    ObjectsEnded,
+    Planned,
+    RunEnded,
+    RunStarted,
+    Summary,
+    Tally,
+)
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.reporting.summary import verdict
@@ -17,7 +27,7 @@ _PEAK_S = 1.0  # peak speed is that of the best second
 
 
 class Ledger:
-    """One run's counts. Planned is done + failed + left, or the run says so and fails (H108)."""
+    """One run's counts. Planned is what has an outcome, or the run says so and fails (H108)."""
 
     def __init__(self, command: str, source: str, destination: str, *, emit: Emit, tally: Tally, stop: Stop) -> None:
         self.summary = Summary(command=command, source=source, destination=destination, started_s=time.time())
@@ -89,6 +99,10 @@ class Ledger:
                     summary.failures.append(one)
             elif status is Status.KEPT:
                 self.kept(1, one.size)
+            elif status is Status.PLANNED:
+                planned = summary.planned_by_verb.setdefault(one.verb, Planned())
+                planned.objects += 1
+                planned.bytes += one.size
             elif status is Status.SKIPPED:
                 summary.skipped += 1
                 tally.skipped_objects += 1

@@ -60,10 +60,18 @@ class Notice(msgspec.Struct, frozen=True, tag="notice"):
     code: str = ""
 
 
+class Planned(msgspec.Struct):
+    """How much a dry run would have done by one verb."""
+
+    objects: int = 0
+    bytes: int = 0
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """What a run did: the typed result of the library, the last record of the JSON log, the words of the report.
 
     Bytes and seconds. ``failures`` holds at most ``FAILURES_KEPT`` outcomes; ``failed`` counts all of them.
+    ``planned_by_verb`` is empty unless it was a dry run.
     """
 
     command: str
@@ -76,6 +84,7 @@ class Summary(msgspec.Struct, kw_only=True):
     copied: int = 0
     deleted: int = 0
     kept: int = 0
+    planned_by_verb: dict[str, Planned] = msgspec.field(default_factory=dict)
     skipped: int = 0
     failed: int = 0
     left: int = 0
@@ -96,6 +105,11 @@ class Summary(msgspec.Struct, kw_only=True):
     def done(self) -> int:
         """Objects moved and proved."""
         return self.uploaded + self.downloaded + self.copied + self.deleted
+
+    @property
+    def planned(self) -> int:
+        """Objects that a dry run would have moved or deleted."""
+        return sum(one.objects for one in self.planned_by_verb.values())
 
     @property
     def mean_bytes_per_s(self) -> float:

@@ -10,9 +10,11 @@ from sterna.model.errors import SternaError
 
 
 class Status(str, enum.Enum):
-    """How an action ended. DONE means proved: seen at the destination by a second look."""
+    """How an action ended. DONE means proved: seen at the destination by a second look; PLANNED is as far as a dry run
+    goes."""
 
     DONE = "done"
+    PLANNED = "planned"
     KEPT = "kept"
     SKIPPED = "skipped"
     FAILED = "failed"

@@ -58,6 +58,7 @@ def summary_members(summary: Summary) -> dict[str, Any]:
     """The members of a summary, with what it computes from them."""
     return msgspec.structs.asdict(summary) | {
         "done": summary.done,
+        "planned": summary.planned,
         "mean_bytes_per_s": summary.mean_bytes_per_s,
         "failures": [_scrubbed(outcome) for outcome in summary.failures],
         "skips": [_scrubbed(outcome) for outcome in summary.skips],

@@ -51,6 +51,6 @@ def standing(tally: Tally, reading: Reading) -> list[str]:
         pieces.append(f"{tally.skipped_objects:,} skipped")
     if tally.in_flight or tally.lanes:
         pieces.append(f"{tally.in_flight} of {tally.lanes} lanes")
-    if tally.limited_by:
+    if tally.limited_by and tally.in_flight:  # with nothing under way, it is none of what the wire knows
         pieces.append(f"limited by {tally.limited_by}")
     return pieces

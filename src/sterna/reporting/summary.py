@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sterna.model.events import Summary
+from sterna.model.outcomes import Outcome
 from sterna.model.units import duration_words, printable, size_words
+from sterna.reporting.reasons import lines_by_reason
 from sterna.reporting.scrub import scrub
-from sterna.reporting.words import count_words, failure_line
+from sterna.reporting.words import count_words
 
 NAMED = 20  # more names than that are for a file, not for a screen
 _INTERRUPTED = (129, 130, 143)
@@ -31,13 +35,9 @@ def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
     lines = [f"{name:<{width}}  {words}" for name, words in rows]
 
     if summary.skips:
-        lines.append("skipped:")
-        lines += [f"  {failure_line(outcome)}" for outcome in summary.skips[:NAMED]]
-        lines += _rest(max(summary.skipped, len(summary.skips)), len(summary.skips[:NAMED]), log_file)
+        lines += _named("skipped", summary.skips, summary.skipped, log_file)
     if summary.failures:
-        lines.append("failed:")
-        lines += [f"  {failure_line(outcome)}" for outcome in summary.failures[:NAMED]]
-        lines += _rest(max(summary.failed, len(summary.failures)), len(summary.failures[:NAMED]), log_file)
+        lines += _named("failed", summary.failures, summary.failed, log_file)
     said = verdict(summary, log_file=log_file) if summary.failed and log_file else summary.verdict
     lines.append(scrub(printable(said or verdict(summary, log_file=log_file))))
     return lines
@@ -45,7 +45,9 @@ def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
 
 def verdict(summary: Summary, *, log_file: str = "") -> str:
     """One plain sentence that says the same as the exit code."""
-    total = summary.done + summary.kept + summary.skipped + summary.failed + summary.left
+    total = summary.done + summary.kept + summary.planned + summary.skipped + summary.failed + summary.left
+    if summary.planned and not summary.left and (summary.failed or not summary.exit_code):
+        return dry_run_verdict(summary)
     if summary.failed:
         return _failed(summary, total, log_file)
     word = "INTERRUPTED" if summary.exit_code in _INTERRUPTED else "INCOMPLETE"
@@ -59,6 +61,19 @@ def verdict(summary: Summary, *, log_file: str = "") -> str:
     if summary.exit_code:
         return f"{word}{why} (exit code {summary.exit_code})."
     return _succeeded(summary)
+
+
+def dry_run_verdict(summary: Summary) -> str:
+    """One sentence of what would be done."""
+    would = [
+        f"{verb} {count_words(one.objects)}" + (f" ({size_words(one.bytes)})" if one.bytes else "")
+        for verb, one in sorted(summary.planned_by_verb.items())
+    ]
+    sentence = "Dry run, nothing was changed: it would " + (" and ".join(would) if would else "change nothing")
+    sentence += f"; {count_words(summary.kept)} would stay as {'it is' if summary.kept == 1 else 'they are'}"
+    if summary.failed:
+        sentence += f"; {count_words(summary.failed)} would fail and {_are(summary.failed)} named above"
+    return sentence + "."
 
 
 _AGAIN = "the same command goes on from there"
@@ -90,7 +105,7 @@ def _failed(summary: Summary, total: int, log_file: str) -> str:
     elif log_file:
         named = f"every one is named in {log_file}"
     else:
-        named = f"the first {min(NAMED, len(summary.failures))} are named above"
+        named = "some of them are named above"
     sentence = f"INCOMPLETE: {summary.failed:,} of {total:,} objects failed; {named}"
     if summary.left:
         sentence += f"; {summary.left:,} {_are(summary.left)} left, {_AGAIN}"
@@ -122,6 +137,7 @@ def _counts(summary: Summary, *, short: bool = False) -> str:
         (name, count)
         for name, count in (
             ("deleted", summary.deleted),
+            ("planned", summary.planned),
             ("skipped", 0 if short else summary.skipped),
             ("failed", summary.failed),
             ("left", summary.left),
@@ -136,8 +152,10 @@ def _elapsed(seconds: float) -> str:
     return f"{duration_words(seconds)} ({seconds:,.2f} seconds, {minutes:,.2f} minutes, {hours:,.3f} hours)"
 
 
-def _rest(count: int, named: int, log_file: str) -> list[str]:
-    if count <= named:
-        return []
-    where = f"every one is in {printable(log_file)}" if log_file else "--log-file FILE or --json names every one"
-    return [f"  … and {count - named:,} more; {where}"]
+def _named(heading: str, outcomes: Sequence[Outcome], count: int, log_file: str) -> list[str]:
+    lines, named = lines_by_reason(outcomes, NAMED)
+    lines = [f"{heading}:", *(f"  {line}" for line in lines)]
+    if (more := max(count, len(outcomes)) - named) > 0:
+        where = f"every one is in {printable(log_file)}" if log_file else "--log-file FILE or --json names every one"
+        lines.append(f"  … and {more:,} more; {where}")
+    return lines

@@ -10,18 +10,30 @@ from sterna.reporting.scrub import scrub
 def reason_words(outcome: Outcome) -> str:
     """Why an outcome is what it is: our sentence, then the server's words and its request id where they are known."""
     if outcome.status is Status.FAILED or outcome.error:
-        sentence = (outcome.error or outcome.because or "the reason is not known").rstrip(".")
+        sentence = sentence_of(outcome)
         facts = []
         if outcome.error_words and outcome.error_words not in sentence:
             facts.append(f'the server said "{outcome.error_words}"')
         elif outcome.error_code and outcome.error_code not in sentence and outcome.request_id:
             facts.append(f"the server said {outcome.error_code}")
-        if outcome.request_id and outcome.request_id not in sentence:
-            facts.append(f"request id {outcome.request_id}")
-        if outcome.attempts > 1:
-            facts.append(f"{outcome.attempts} attempts")
+        facts += circumstances(outcome)
         return scrub(printable(f"{sentence} ({'; '.join(facts)})" if facts else sentence))
     return printable(outcome.because)
+
+
+def sentence_of(outcome: Outcome) -> str:
+    """Our sentence of why something failed or was skipped, without its full stop."""
+    return (outcome.error or outcome.because or "the reason is not known").rstrip(".")
+
+
+def circumstances(outcome: Outcome) -> list[str]:
+    """What is this object's own, where many fail for one reason."""
+    facts = []
+    if outcome.request_id and outcome.request_id not in sentence_of(outcome):
+        facts.append(f"request id {outcome.request_id}")
+    if outcome.attempts > 1:
+        facts.append(f"{outcome.attempts} attempts")
+    return facts
 
 
 def failure_line(outcome: Outcome) -> str:

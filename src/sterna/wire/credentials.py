@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -358,6 +359,9 @@ class CredentialSource:
         except (its.ConnectionError, its.HTTPClientError) as error:
             raise ConnectionLost(f"The service that gives out credentials was not reached: {_line(error)}") from error
         except (its.CredentialRetrievalError, its.MetadataRetrievalError) as error:
+            if error.kwargs.get("provider") == "custom-process":
+                # What it wrote would also stand in the cause.
+                raise AccessDenied(_of_process(who, str(error.kwargs.get("error_msg", "")))) from None
             words = f"{error.kwargs.get('provider', 'metadata service')}: {_line(error.kwargs.get('error_msg', ''))}"
             raise AccessDenied(f"{who} gave no credentials ({words}).") from error
         except its.BotoCoreError as error:
@@ -392,6 +396,20 @@ def _of_service(error: Any) -> SternaError:
         code=code,
         words=words,
         request_id=str(meta.get("RequestId", "")),
+    )
+
+
+def _of_process(who: str, said: str) -> str:
+    """Why a credential_process gave nothing. botocore gives its standard error word for word, where programs like to
+    show their command lines and environments: no pattern finds every secret in that, so none of it is repeated (H96).
+    """
+    if missing := re.fullmatch("Missing required key in response: '(AccessKeyId|SecretAccessKey)'", said):
+        return f"{who} gave no credentials: its credential_process answers without {missing[1]}."
+    if said.startswith("Unsupported version "):
+        return f"{who} gave no credentials: its credential_process does not answer with version 1."
+    return (
+        f"{who} gave no credentials: its credential_process failed; run that command by itself to see why "
+        "(what it said is not repeated here, since it may hold secrets)."
     )
 
 

@@ -131,7 +131,7 @@ def _sentence(
     kind: type[SternaError], code: str, status: int, operation: str, bucket: str, name: str, said: str
 ) -> str:
     if code == "NoSuchBucket":
-        return f"The bucket {bucket} does not exist; create it with: sterna mb s3://{bucket}"
+        return _no_such_bucket(bucket, operation)
     if code in ("InvalidAccessKeyId", "XAdminUserNotFound"):
         return "The server does not know the access key; check the profile or AWS_ACCESS_KEY_ID, and the endpoint."
     if code == "SignatureDoesNotMatch":
@@ -151,6 +151,21 @@ def _sentence(
     return f"{operation} of {name} failed: {said}."
 
 
+def no_such_bucket(bucket: str) -> str:
+    """The sentence for who looks into a bucket: an empty new one would not help."""
+    return f"The bucket {bucket} does not exist at this endpoint; check its name, the endpoint and the region."
+
+
+def _no_such_bucket(bucket: str, operation: str) -> str:
+    if operation in _WRITES:
+        return f"The bucket {bucket} does not exist; create it with: sterna mb s3://{bucket}"
+    if operation == "List":  # the first request of a sync to the bucket as well as of one from it
+        looked = no_such_bucket(bucket).rstrip(".")
+        return f"{looked}, or, where it is to be written to, create it with: sterna mb s3://{bucket}"
+    return no_such_bucket(bucket)
+
+
+_WRITES = ("Put", "CreateUpload", "UploadPart", "Complete")
 _PERMISSIONS = {
     "Put": "s3:PutObject",
     "CreateUpload": "s3:PutObject",
