@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
 _DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
+_CHECKSUMS_SHOWN = [(name, f"x-amz-checksum-{name.lower()}".encode()) for name in NAMES]
 _EMPTY_PAGES = 40  # in a row; honest servers send a few, where they skip what was deleted
 
 
@@ -195,37 +196,41 @@ class S3Store:
             return None
 
     def look_of(self, key: str, response: Response) -> Look:
-        """Read the head of an answer to HEAD or GET."""
+        """Read the head of an answer to HEAD or GET. Each small download reads one: plain lookups, 4 µs."""
         headers = response.headers
         size = _size_of(response)
-        modified = _http_time_ns(response.text(b"last-modified"))
-        etag = response.text(b"etag").removeprefix("W/").strip('"')
+        etag = headers.get(b"etag", b"").decode("utf-8", "replace").removeprefix("W/").strip('"')
         name = value = ""
-        for candidate in NAMES:
-            if value := response.text(b"x-amz-checksum-" + candidate.lower().encode()):
-                name = candidate
+        for candidate, header in _CHECKSUMS_SHOWN:
+            if header in headers:
+                name, value = candidate, headers[header].decode("utf-8", "replace")
                 break
         whole = bool(value) and "-" not in value and headers.get(b"x-amz-checksum-type", b"FULL_OBJECT") != b"COMPOSITE"
-        sealed = headers.get(b"x-amz-server-side-encryption", b"").startswith(b"aws:kms")
         plain = (
             len(etag) == 32
-            and not sealed
+            and not headers.get(b"x-amz-server-side-encryption", b"").startswith(b"aws:kms")
             and (size == 0 or etag != _MD5_OF_NOTHING)
             and b"x-amz-server-side-encryption-customer-algorithm" not in headers
         )
         metadata = {
-            name.decode("latin-1")[11:]: text.decode("utf-8", "replace")
+            name[11:].decode("latin-1"): text.decode("utf-8", "replace")
             for name, text in headers.items()
-            if name.startswith(b"x-amz-meta-")
+            if name[:11] == b"x-amz-meta-"
         }
         return Look(
-            Entry(key, size, modified, etag, response.text(b"x-amz-storage-class")),
-            mtime_of(metadata.get("mtime", "")),
+            Entry(
+                key,
+                size,
+                _http_time_ns(headers.get(b"last-modified", b"")),
+                etag,
+                headers.get(b"x-amz-storage-class", b"").decode("utf-8", "replace"),
+            ),
+            mtime_of(metadata["mtime"]) if "mtime" in metadata else None,
             name,
             value,
             whole,
             plain,
-            response.text(b"x-amz-version-id"),
+            headers.get(b"x-amz-version-id", b"").decode("utf-8", "replace"),
             metadata,
             headers,
         )
@@ -248,11 +253,14 @@ class S3Store:
         query = f"versionId={encode_value(version)}" if version else ""
 
         def is_right(response: Response) -> None:
-            said = response.text(b"content-range")
-            if span is not None and not said.startswith(f"bytes {span[0]}-{span[1] - 1}/"):
-                raise Corrupt(
-                    f"The server sent another range than was asked for ({said or 'none'}).", operation="Get", key=key
-                )
+            if span is not None:
+                said = response.text(b"content-range")
+                if not said.startswith(f"bytes {span[0]}-{span[1] - 1}/"):
+                    raise Corrupt(
+                        f"The server sent another range than was asked for ({said or 'none'}).",
+                        operation="Get",
+                        key=key,
+                    )
             if check is not None:
                 check(response)
 
@@ -516,10 +524,10 @@ def _checked(full: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _http_time_ns(stamp: str) -> int:
+def _http_time_ns(stamp: bytes) -> int:
     """The time in a Last-Modified header, 0 where there is none. Kept: objects of one second share it, and it takes 8 µs."""
     try:
-        return int(parsedate_to_datetime(stamp).timestamp()) * 10**9 if stamp else 0
+        return int(parsedate_to_datetime(stamp.decode("latin-1")).timestamp()) * 10**9 if stamp else 0
     except ValueError:
         return 0
 
@@ -572,8 +580,11 @@ def _check_ascending(entries: list[Entry], last: str) -> None:
 
 
 def _size_of(response: Response) -> int:
-    content_range = response.text(b"content-range")
-    if content_range.startswith("bytes ") and content_range.rpartition("/")[2].isdigit():
-        return int(content_range.rpartition("/")[2])
-    length = response.text(b"content-length")
+    """The size of the whole object, also where a range of it came."""
+    headers = response.headers
+    if b"content-range" in headers:
+        of_all = headers[b"content-range"].rpartition(b"/")[2]
+        if headers[b"content-range"].startswith(b"bytes ") and of_all.isdigit():
+            return int(of_all)
+    length = headers.get(b"content-length", b"")
     return int(length) if length.isdigit() else len(response.body)
