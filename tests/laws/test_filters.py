@@ -9,6 +9,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as Many
 from fnmatch import fnmatchcase
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from sterna.planning.merge import Pair
 from sterna.planning.moments import Moment
 from sterna.planning.patterns import Sequence, rule_pattern, shell_pattern
 from sterna.planning.rules import Group, file_rules, in_order, listed_keys, option_rule
+
+pytestmark = pytest.mark.slow
 
 # Few letters, so that patterns and keys meet.
 _KEYS = st.text("ab./", min_size=1, max_size=9)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
 
 from sterna.planning.patterns import Chars, Sequence, Token, Wild, complement, units
 
@@ -89,15 +88,29 @@ def compiled(sequences: Iterable[Sequence]) -> Test:
         tests.append(_holding(inside))
     if rest:
         tests.append(_joined(rest).match)
-    return reduce(_either, tests) if tests else never
+    return _any(tests)
 
 
 def _joined(sequences: list[Sequence]) -> re.Pattern[str]:
     return re.compile("|".join(map(expression, sequences)), re.DOTALL)
 
 
-def _either(one: Test, other: Test) -> Test:
-    return lambda key: one(key) or other(key)
+def _any(tests: list[Test]) -> Test:
+    """One test out of several; written out, since a call for each of them would cost as much as they do."""
+    match tests:
+        case []:
+            return never
+        case [a]:
+            return a
+        case [a, b]:
+            return lambda key: a(key) or b(key)
+        case [a, b, c]:
+            return lambda key: a(key) or b(key) or c(key)
+        case [a, b, c, *others]:
+            rest = _any(others)
+            return lambda key: a(key) or b(key) or c(key) or rest(key)
+        case _:
+            raise AssertionError(tests)
 
 
 def _begins_with(texts: set[str]) -> Test:
