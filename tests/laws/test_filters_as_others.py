@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -14,13 +16,18 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from sterna.model.entry import Entry
 from sterna.model.errors import WrongSetting
 from sterna.planning.filters import Filter
+from sterna.planning.moments import Moment
 from sterna.planning.rules import file_rules, in_order, listed_keys, option_rule
 from tests.servers import rclone
 from tests.servers.server import CannotBeHad
 
 pytestmark = pytest.mark.extended
+
+_NOW_NS = time.time_ns()
+_DAY_NS = 86400 * 10**9
 
 _PARTS = ["a", "b", "ab", "a.b", "c", "a b", "[a]", "\u00e9"]
 _NAMES = {
@@ -168,6 +175,29 @@ def test_lists_name_what_they_do_for_rclone(lsf: Path, tree: Path, tmp_path: Pat
     assert [key for key in _KEYS if chosen.takes_key(key)] == sorted(found)
 
 
+@pytest.mark.parametrize(
+    ("option", "chosen"),
+    [
+        ("--max-size=10B", Filter(max_size=10)),
+        ("--max-age=7d", Filter(newer_than=Moment(_NOW_NS - 7 * _DAY_NS, "", ""))),
+    ],
+    ids=["size", "time"],
+)
+def test_rclone_deletes_what_its_source_was_left_out_of(lsf: Path, tmp_path: Path, option: str, chosen: Filter) -> None:
+    """The hazard that makes us decide on pairs (H81), seen: the key is on both sides, and one is left out."""
+    sides = tmp_path / "source", tmp_path / "target"
+    for side, size, age_ns in zip(sides, (50, 5), (10 * _DAY_NS, 0), strict=True):
+        side.mkdir()
+        (side / "a").write_bytes(bytes(size))
+        os.utime(side / "a", ns=(_NOW_NS - age_ns, _NOW_NS - age_ns))
+    run = subprocess.run(
+        [lsf, "sync", "--config", "/dev/null", option, *sides], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert not (sides[1] / "a").exists()
+    assert not chosen.takes_pair((Entry("a", 50, _NOW_NS - 10 * _DAY_NS), Entry("a", 5, _NOW_NS)))
+
+
 # rsync: with every folder entered, since it leaves out what is below a folder that a rule leaves out.
 
 _RSYNC_PIECES = [
@@ -224,7 +254,10 @@ def test_rules_decide_as_rsync_does(
     assert {key for key in _taken(rules) if key.isascii()} == {key for key in found if key.isascii()} & set(_KEYS)
 
 
-@pytest.mark.parametrize(("rule", "theirs"), [("- **/a", {"a/d/a"}), ("- /a", {"a/b", "a/c"}), ("- /a/***", {"a/b"})])
+@pytest.mark.parametrize(
+    ("rule", "theirs"),
+    [("- **/b", {"b", "a/b"}), ("- /a", {"a/b", "a/c"}), ("- /a/***", {"a/b"}), ("+ /a/b\n- *", {"a/b"})],
+)
 def test_what_rsync_decides_otherwise(rsync: str, tree: Path, tmp_path: Path, rule: str, theirs: set[str]) -> None:
     file = tmp_path / "rules"
     file.write_text(rule, encoding="utf-8")

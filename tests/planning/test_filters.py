@@ -130,6 +130,16 @@ def test_includes_that_change_nothing_are_refused() -> None:
     assert Filter(rules=option_rule("--include", "*").rules).takes_key("a")  # as scripts have it, and true
 
 
+def test_many_rules_of_a_kind_are_as_one_is() -> None:
+    """Names are looked up together where there are several, so each kind is tried with several."""
+    chosen = ruled("- a/\n- b/\n- c\n- d\n- *e*f*\n- /g/h/**\n- /i/**")
+    assert [key for key in ("a", "x/b", "c/x", "x/d/x", "ef/x", "x/g/h/x", "x/i/x") if not chosen.takes_key(key)] == []
+    left_out = ("a/x", "x/y/b/z", "x/y/c", "d", "x/y/eef", "g/h/x", "i/x/y")
+    assert [key for key in left_out if chosen.takes_key(key)] == []
+    assert excluding("*xa*", "*xb*").takes_key("x/b")
+    assert not excluding("*xa*", "*xb*").takes_key("a/xb/c")
+
+
 def test_case_counts() -> None:
     assert ruled("- a").takes_key("A")
     assert excluding("*.TMP").takes_key("a.tmp")

@@ -23,7 +23,7 @@ with one listing (ls, du, rm), where each entry decides for itself.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -174,10 +174,10 @@ class Filter:
             at = key.find("/", at + 1)
         return ""
 
-    def visible(self, entries: Iterable[Entry]) -> list[Entry]:
+    def visible(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of a listing whose keys are visible: to be asked of both sides, before they are merged."""
         if self.takes_all_keys:
-            return list(entries)
+            return entries
         takes_key = self._takes_key
         return [entry for entry in entries if takes_key(entry.key)]
 
