@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SIDE = "Where the bucket is, and who we are there"
 UPLOADED = "What uploaded objects are given"
 RUNNING = "How it is done"
+CHOOSING = "What is looked at; the rest is invisible on both sides"
 SPEAKING = "What is said"
 ROLES = ("source", "destination")
 
@@ -44,12 +45,36 @@ class Verb(click.Command):
         attributes.setdefault("epilog", epilog())
         super().__init__(*arguments, **attributes)
 
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Click's own parser, which also notes in which order the options were given: for filters that is a meaning."""
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_and_note(args: list[str]) -> Any:
+            values, rest, order = parse(args)
+            ctx.meta[_ORDER] = [parameter.name for parameter in order]
+            return values, rest, order
+
+        parser.parse_args = parse_and_note  # type: ignore[method-assign]
+        return parser
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self, ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         refuse_without_room()
         return super().invoke(ctx)
+
+
+_ORDER = "sterna.cli.options.order"  # of the parameters as they stood on the command line, in a context's meta
+
+
+class Said(NamedTuple):
+    """One value of a repeatable option, and where it stood on the command line among all that was given."""
+
+    at: int
+    option: str
+    value: str
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -106,6 +131,11 @@ def side_options(*, twins: bool = False) -> Callable[[F], F]:
 def upload_options(function: F) -> F:
     """What uploaded objects are given beside their bytes."""
     return _declared(UPLOADED, _UPLOAD_OPTIONS, function)
+
+
+def filter_options(function: F) -> F:
+    """Which keys, and which of them by size, time and class."""
+    return _declared(CHOOSING, _FILTER_OPTIONS, function)
 
 
 def run_options(function: F) -> F:
@@ -198,6 +228,12 @@ def tag_pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
     if len(pairs) > _TAGS_MOST:
         raise click.BadParameter(f"{len(pairs)} are given; an object takes {_TAGS_MOST} at most.")
     return tuple(pairs.items())
+
+
+def said_in_order(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Said, ...]:
+    """The values of an option with their places, so that those of several options can be put in order."""
+    places = [at for at, name in enumerate(ctx.meta.get(_ORDER, ())) if name == parameter.name]
+    return tuple(Said(at, parameter.opts[0], value) for at, value in zip(places, values, strict=True))
 
 
 def _pairs(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -336,6 +372,41 @@ _UPLOAD_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     ("--content-encoding", {"metavar": "TEXT", "callback": header_text, "help": "For example gzip, if they are."}),
     ("--content-disposition", {"metavar": "TEXT", "callback": header_text, "help": "How browsers present it."}),
     ("--no-guess-mime-type", {"is_flag": True, "help": "Do not derive the type from the name."}),
+)
+
+_FILTER_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--exclude",
+        {"metavar": "PATTERN", "multiple": True, "callback": said_in_order}
+        | {"help": "Leave out keys that match, as with aws s3: * and ? match slashes too. Repeatable; the last wins."},
+    ),
+    (
+        "--include",
+        {"metavar": "PATTERN", "multiple": True, "callback": said_in_order}
+        | {"help": "Take keys that match after all, though an earlier option leaves them out. Repeatable."},
+    ),
+    (
+        "--filter-from",
+        {"metavar": "FILE", "multiple": True, "callback": said_in_order}
+        | {"help": "Rules as rclone's, one a line: + PATTERN, - PATTERN; the first that matches decides. Repeatable."},
+    ),
+    (
+        "--files-from",
+        {"metavar": "FILE", "multiple": True}
+        | {"help": "Take only the keys that FILE lists, a line each or between NULs; - is standard input. Repeatable."},
+    ),
+    ("--min-size", {"metavar": "SIZE", "callback": size_value, "help": "Leave out what is smaller: 10KiB, 1M, …"}),
+    ("--max-size", {"metavar": "SIZE", "callback": size_value, "help": "Leave out what is larger."}),
+    (
+        "--newer-than",
+        {"metavar": "TIME"}
+        | {"help": "Leave out what was changed before: 7d or 12h ago, 2026-03-01, 2026-03-01T12:30Z, …"},
+    ),
+    ("--older-than", {"metavar": "TIME", "help": "Leave out what was changed then or later."}),
+    (
+        "--storage-class-is",
+        {"metavar": "CLASS", "multiple": True, "help": "Take only objects of this class. Repeatable."},
+    ),
 )
 
 _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
+from sterna.planning.filters import EVERYTHING, Filter
 from sterna.wire.side import Side
 
 
@@ -19,4 +20,5 @@ class Settings:
     download: DownloadOptions = field(default_factory=DownloadOptions)
     customer: Customer = field(default_factory=Customer)
     limits: Limits = field(default_factory=Limits)
+    filters: Filter = EVERYTHING
     symlinks: Literal["skip", "follow"] = "skip"
