@@ -237,7 +237,6 @@ class PlanFile:
         self.footer = self._decoded(self._block(self._footer_at, self._end), Footer)
         first = next(self._blocks(0, self._footer_at), b"")
         self.header = self._checked_header(first)
-        self.packed_bytes = size
         digest = hashlib.sha256()
         for block in self._blocks(0, self._footer_at):
             digest.update(block)
