@@ -16,7 +16,8 @@ from sterna.planning.planfile import Header, PlanFile, PlanWriter
 from tests.planning.plans import TEXTS, plans, read, write
 
 
-@settings(deadline=None, max_examples=60)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=30)
 @given(plans(), st.integers(1, 5))
 def test_any_plan_is_read_as_it_was_written(actions: list[Action], each: int) -> None:
     with TemporaryDirectory() as folder:
@@ -31,7 +32,8 @@ def test_any_plan_is_read_as_it_was_written(actions: list[Action], each: int) ->
         assert path.read_bytes() == whole, "however it was given, it is the same plan"
 
 
-@settings(deadline=None, max_examples=40)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=20)
 @given(TEXTS, TEXTS, st.dictionaries(TEXTS, TEXTS, max_size=3), TEXTS)
 def test_any_header_is_read_as_it_was_written(
     source: str, destination: str, told: dict[str, str], filters: str
@@ -45,7 +47,8 @@ def test_any_header_is_read_as_it_was_written(
     assert (found.source, found.destination, found.settings, found.filters) == (source, destination, told, filters)
 
 
-@settings(deadline=None, max_examples=80)
+@pytest.mark.slow
+@settings(deadline=None, max_examples=40)
 @given(plans(4), st.data())
 def test_no_plan_that_was_cut_or_changed_is_read(actions: list[Action], data: st.DataObject) -> None:
     with TemporaryDirectory() as folder:

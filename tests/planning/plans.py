@@ -13,10 +13,7 @@ from sterna.planning.planfile import Header, PlanFile, PlanWriter
 HEADER = Header(sterna="1.0", source="/data", destination="s3://bucket/data", created_s=1_800_000_000)
 
 # What a key may be made of: separators, what sorts around them, quotes, controls, astral characters, lone surrogates.
-TEXTS = st.text(
-    st.one_of(st.sampled_from('ab/-.0%\n\r\t\0\\"\x7fé\u2028\U0001f426\ud800\udc80\udcff'), st.characters()),
-    max_size=12,
-)
+TEXTS = st.text(st.sampled_from('ab/-.0%\n\r\t\0\\"\x7fé\u2028\U0001f426\ud800\udc80\udcff'), max_size=8)
 KEYS = TEXTS.filter(bool)
 
 
@@ -26,14 +23,14 @@ def entries(keys: st.SearchStrategy[str] = KEYS) -> st.SearchStrategy[Entry]:
         keys,
         st.integers(0, 2**50),
         st.integers(-(2**60), 2**62),
-        st.text("0123456789abcdef-", max_size=32),
+        st.sampled_from(["", "d41d8cd98f00b204e9800998ecf8427e", "x-2", "\n\udcff"]),
         st.sampled_from(["", "STANDARD", "GLACIER"]),
         st.sampled_from(["", "null", "v1"]),
     )
 
 
 @st.composite
-def plans(draw: st.DrawFn, most: int = 12) -> list[Action]:
+def plans(draw: st.DrawFn, most: int = 6) -> list[Action]:
     """Actions as a plan has them: in key order, then deletions, in key order."""
     verbs = st.sampled_from([Verb.UPLOAD, Verb.DOWNLOAD, Verb.COPY, Verb.REFUSE, Verb.LOOK])
     actions = []
