@@ -61,7 +61,9 @@ def test_H75_H78_what_is_deleted_is_what_sets_say_and_never_unknown(
 ) -> None:
     pairs = _pairs(source, target)
     with Deletions(
-        is_excluded=lambda key: bool(excluded) and excluded in key, keeps_markers=False, in_memory=in_memory
+        takes=lambda pair: not excluded or excluded not in getattr(pair[1], "key", ""),
+        keeps_markers=False,
+        in_memory=in_memory,
     ) as deletions:
         for start in range(0, len(pairs), cut):
             deletions.add(pairs[start : start + cut])

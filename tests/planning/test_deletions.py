@@ -115,7 +115,7 @@ def test_markers_stay_where_the_source_does_not_tell_of_empty_folders() -> None:
 
 
 def test_H81_what_the_filters_leave_out_is_never_deleted() -> None:
-    with Deletions(is_excluded=lambda key: key.endswith(".log")) as deletions:
+    with Deletions(takes=lambda pair: pair[1] is not None and not pair[1].key.endswith(".log")) as deletions:
         deletions.add(only_there("a.log", "b"))
         deletions.listed()
         assert deleted(deletions) == ["b"]

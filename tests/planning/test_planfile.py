@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
-from sterna.model.errors import ObjectGone, PlanUnusable, Refused, WrongSetting
+from sterna.model.errors import LocalFault, ObjectGone, PlanUnusable, Refused, WrongSetting
 from sterna.planning import frames
 from sterna.planning.planfile import FORMAT, Header, PlanFile, PlanWriter
 from tests.planning.plans import HEADER, deletion, read, upload, write
@@ -219,6 +220,19 @@ def test_a_plan_that_was_not_finished_leaves_nothing_and_the_old_one_stays(path:
     assert list(path.parent.iterdir()) == [path]
     assert path.read_bytes() == before
     assert write(path, []) != before, "and a new one takes its place"
+
+
+@pytest.mark.parametrize("most", [10, 1_000])
+def test_a_plan_that_finds_no_room_is_told_and_leaves_nothing(path: Path, most: int) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(LocalFault, match="Cannot write the plan"), PlanWriter(path, HEADER) as writer:
+            writer.write([upload(f"{number:06}", number**3) for number in range(20_000)])
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:

@@ -61,20 +61,21 @@ class Deletions:
     off deletes nothing (H75, H76). Candidates must ascend, as those of a merge do: ``add`` raises Corrupt where they do
     not (H79). Beyond ten thousand they lie in an unnamed temporary file, with checksums; use it in a ``with``.
 
+    ``takes`` is the filters' last word on what only the target has: what they leave out is never deleted (H81).
     ``keeps_markers`` is for sources that do not tell of empty folders: keys that end in a slash then stay.
     """
 
     def __init__(
         self,
         *,
-        is_excluded: Callable[[str], bool] | None = None,
+        takes: Callable[[Pair], bool] | None = None,
         keeps_markers: bool = True,
         folder: Path | None = None,
         in_memory: int = _IN_MEMORY,
     ) -> None:
         self.unknown = Unknown()
         self.candidates = 0
-        self._is_excluded = is_excluded
+        self._takes = takes
         self._keeps_markers = keeps_markers
         self._folder = folder
         self._in_memory = in_memory
@@ -115,7 +116,7 @@ class Deletions:
                         key=target.key,
                     )
                 self._last = target.key
-                if self._is_excluded is None or not self._is_excluded(target.key):
+                if self._takes is None or self._takes((None, target)):
                     self._held.append(target)
                     self.candidates += 1
         if len(self._held) >= self._in_memory:

@@ -113,8 +113,12 @@ class PlanWriter:
             self._file: IO[bytes] | None = open(os.open(self._temporary, flags, 0o600), "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._said(error) from error
-        self._add(_encoded_header(header))
-        self._pack()  # a frame of its own: whoever wants the header alone reads no more
+        try:
+            self._add(_encoded_header(header))
+            self._pack()  # a frame of its own: whoever wants the header alone reads no more
+        except BaseException:
+            self.discard()
+            raise
 
     def __repr__(self) -> str:
         state = "open" if self._file is not None else "closed"
