@@ -30,8 +30,10 @@ _ARROWS = {
 # Each library enters through one file (or one folder, with a slash), so that swapping it is a change of one place.
 _DOORS = {
     "awscrt": "wire/checksum.py",
+    "backports": "planning/frames.py",
     "botocore": "wire/credentials.py",
     "click": "cli/",
+    "compression": "planning/frames.py",  # what backports.zstd is before Python 3.14
     "httptools": "wire/parser.py",
     "ministack": "cli/",
     "msgspec": "",  # the values of model are made of it: everywhere

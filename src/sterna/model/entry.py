@@ -11,6 +11,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     ``key`` is relative to the location's prefix or folder, ``/``-separated, never empty, compared by code point
     (which is the order of its UTF-8 bytes). ``mtime_ns`` is the file's modification time; for an object it is
     LastModified, the time at which the server finished storing it. ``etag`` is opaque, without quotes, empty for files.
+    ``version`` is the id of this version of an object where that is known; ordinary listings do not tell it.
     """
 
     key: str
@@ -18,6 +19,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     mtime_ns: int
     etag: str = ""
     storage_class: str = ""
+    version: str = ""
 
     @property
     def is_directory_marker(self) -> bool:

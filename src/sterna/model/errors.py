@@ -85,6 +85,10 @@ class WrongSetting(SternaError):
     exit_code = 2
 
 
+class PlanUnusable(WrongSetting):
+    """A plan file is cut, changed, or of another kind; nothing of it is carried out. Make it anew."""
+
+
 class SourceUnknown(SternaError):
     """The source could not be established: missing, unreadable, or its listing failed."""
 
@@ -124,7 +128,7 @@ class Unsupported(SternaError):
 
 
 class GuardRefused(SternaError):
-    """A guard saw danger and nothing was changed."""
+    """A guard saw danger and refused; ``code`` is its name. Nothing that it guards was changed."""
 
     exit_code = 5
 

@@ -1,0 +1,453 @@
+"""Write a plan into a file that shows when it was cut or changed, and read it back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, TypeVar
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+
+from sterna.model.actions import Action, Verb
+from sterna.model.entry import Entry
+from sterna.model.errors import Corrupt, PlanUnusable, WrongSetting
+from sterna.model.units import printable
+from sterna.planning.frames import blocks, packed, skippable, skippable_payload
+from sterna.stores.folder import translate
+from sterna.stores.names import temporary_name
+
+FORMAT = 1
+"""Raised when an older Sterna would misread what a newer one writes."""
+
+_BLOCK = 1 << 20  # bytes of lines in a frame: larger ones pack no better, and each is held in memory while it is read
+_PIECE = 1 << 18
+_PAGE = 1000  # actions that are turned into lines at once
+_DIGEST = 32
+_PLACE = 8
+_SEAL = len(skippable(b"")) + _PLACE + _DIGEST
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The first line: between which places, and under which settings, the plan was made.
+
+    ``settings`` are those that change what is done, in words of the caller; ``filters`` is their fingerprint;
+    ``created_s`` is in seconds since 1970.
+    """
+
+    format: int = FORMAT
+    sterna: str
+    source: str
+    destination: str
+    created_s: int
+    settings: dict[str, str] = {}
+    filters: str = ""
+    quoted: bool = False
+
+
+class Footer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The last line: how many actions of each verb, and their bytes; ``digest`` is the SHA-256 of all lines before it.
+
+    The digest names the plan: the same plan has the same one, whichever zstd packed it.
+    """
+
+    counts: dict[str, int]
+    bytes: dict[str, int]
+    requests: dict[str, int]
+    kept: int
+    kept_bytes: int
+    digest: str
+
+
+class _Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    size: int
+    mtime_ns: int
+    etag: str = ""
+    storage_class: str = ""
+    version: str = ""
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
+    """An action without the repetitions of its key. ``quoted`` marks texts that JSON cannot carry, percent-encoded."""
+
+    verb: Verb
+    key: str
+    because: str
+    source: _Seen | None = None
+    target: _Seen | None = None
+    quoted: bool = False
+
+
+_encoder = msgspec.json.Encoder(order="deterministic")
+_lines = msgspec.json.Decoder(_Line)
+T = TypeVar("T")
+
+
+class PlanWriter:
+    """Writes the plan beside its final name, where ``finish`` puts it once it is whole and on disk.
+
+    Use it in a ``with``: left without ``finish``, nothing remains. The file is readable by its owner alone, since keys
+    tell things. Actions come in key order, deletions after all others, in key order again: ``write`` raises ValueError
+    for anything else. Memory does not grow with their number.
+    """
+
+    def __init__(self, path: Path, header: Header) -> None:
+        self._path = path
+        self._temporary = path.with_name(temporary_name())
+        self._digest = hashlib.sha256()
+        self._seal = hashlib.sha256()
+        self._written = 0
+        self._block = bytearray()
+        self._last = ""
+        self._deleting = False
+        self._counts: dict[str, int] = {}
+        self._bytes: dict[str, int] = {}
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise WrongSetting(f"{printable(str(path))} is no regular file; give another name for the plan.")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        try:
+            self._file: IO[bytes] | None = open(os.open(self._temporary, flags, 0o600), "wb", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise self._said(error) from error
+        try:
+            self._add(_encoded_header(header))
+            self._pack()  # a frame of its own: whoever wants the header alone reads no more
+        except BaseException:
+            self.discard()
+            raise
+
+    def __repr__(self) -> str:
+        state = "open" if self._file is not None else "closed"
+        return f"<PlanWriter {self._path} {state}, {sum(self._counts.values())} actions, {self._written} bytes>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def write(self, actions: Sequence[Action]) -> None:
+        """Add actions."""
+        for start in range(0, len(actions), _PAGE):
+            page = actions[start : start + _PAGE]
+            self._count(page)
+            lines = [_line(action) for action in page]
+            try:
+                self._add(_encoder.encode_lines(lines))
+            except UnicodeEncodeError:
+                for line in lines:
+                    self._add(_encoded(line))
+            if len(self._block) >= _BLOCK:
+                self._pack()
+
+    def finish(self, *, requests: Mapping[str, int] | None = None, kept: int = 0, kept_bytes: int = 0) -> Footer:
+        """Write the footer, and give the file its name. ``requests`` is an estimate of their number by class."""
+        self._pack()
+        place = self._written
+        footer = Footer(counts=self._counts, bytes=self._bytes, requests=dict(requests or {}), kept=kept,
+                        kept_bytes=kept_bytes, digest=self._digest.hexdigest())  # fmt: skip
+        self._put(packed(_encoder.encode(footer) + b"\n"))
+        seal = self._seal.copy()
+        head = skippable(place.to_bytes(_PLACE, "little") + bytes(_DIGEST))[:-_DIGEST]
+        seal.update(head)
+        self._put(head + seal.digest())
+        assert self._file is not None
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._temporary, self._path)
+            _sync_folder(self._path.parent)
+        except OSError as error:
+            raise self._said(error) from error
+        self._file = None
+        return footer
+
+    def discard(self) -> None:
+        """Take the unfinished file away; once it is finished this does nothing."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._temporary.unlink(missing_ok=True)
+
+    def _count(self, page: Sequence[Action]) -> None:
+        """Check the order, and count. Actions of one verb mostly follow each other, so each stretch is counted at once."""
+        last, verb, count, size = self._last, page[0].verb, 0, 0
+        for action in page:
+            key = action.key
+            if action.verb is not verb:
+                self._counted(verb, count, size)
+                verb, count, size = action.verb, 0, 0
+            if (verb is Verb.DELETE) is not self._deleting:
+                if self._deleting:
+                    raise ValueError(f"{key!r} comes after deletions, and is none; deletions are the last of a plan")
+                self._deleting, last = True, ""
+            if key <= last:
+                raise ValueError(f"{key!r} comes after {last!r}; a plan is in key order")
+            last = key
+            entry = action.target if self._deleting else action.source
+            count += 1
+            if entry is not None:
+                size += entry.size
+        self._counted(verb, count, size)
+        self._last = last
+
+    def _counted(self, verb: Verb, count: int, size: int) -> None:
+        self._counts[verb.value] = self._counts.get(verb.value, 0) + count
+        self._bytes[verb.value] = self._bytes.get(verb.value, 0) + size
+
+    def _add(self, line: bytes) -> None:
+        self._block += line
+
+    def _pack(self) -> None:
+        if self._block:
+            self._digest.update(self._block)
+            self._put(packed(self._block))
+            self._block.clear()
+
+    def _put(self, data: bytes) -> None:
+        assert self._file is not None, "the plan is finished"
+        self._seal.update(data)
+        self._written += len(data)
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise self._said(error) from error
+
+    def _said(self, error: OSError) -> Exception:
+        return translate(error, "write the plan", str(self._path))
+
+
+class PlanFile:
+    """A plan that was read through once and found whole: the header, the footer, and the actions page by page.
+
+    ``open`` raises PlanUnusable for a file that is cut, changed, of another kind or of a later format, before any
+    action was given; ``pages`` raises it where the file is changed meanwhile. What this shows is accidents and edits:
+    it is no signature, and whoever can write the file can make a new one.
+    """
+
+    def __init__(self, path: Path, file: IO[bytes], size: int) -> None:
+        self.path = path
+        self._file = file
+        self._end = size - _SEAL
+        self._footer_at = self._checked_seal(size)
+        self.footer = self._decoded(self._block(self._footer_at, self._end), Footer)
+        first = next(self._blocks(0, self._footer_at), b"")
+        self.header = self._checked_header(first)
+        digest = hashlib.sha256()
+        for block in self._blocks(0, self._footer_at):
+            digest.update(block)
+        self._hold_against_footer(digest.hexdigest())
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Check the whole file; it stays open until ``close``, or the end of the ``with``."""
+        try:
+            file = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close
+            try:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise PlanUnusable(f"{printable(str(path))} is no regular file, so no plan can be read from it.")
+                return cls(path, file, status.st_size)
+            except BaseException:
+                file.close()
+                raise
+        except OSError as error:
+            raise translate(error, "read the plan", str(path)) from error
+
+    def __repr__(self) -> str:
+        return f"<PlanFile {self.path}, {sum(self.footer.counts.values())} actions>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def pages(self) -> Iterator[list[Action]]:
+        """The actions in the order in which they were written, some thousand at a time; may be asked for again."""
+        digest = hashlib.sha256()
+        is_first = True
+        for block in self._blocks(0, self._footer_at):
+            digest.update(block)
+            if is_first:
+                is_first = False
+                continue
+            try:
+                yield [_action(line) for line in _lines.decode_lines(block)]
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                raise self._unusable(f"holds a line that is no action ({error})") from error
+        self._hold_against_footer(digest.hexdigest())
+
+    def _checked_seal(self, size: int) -> int:
+        """Compare the file with its seal; gives where the footer begins."""
+        seal = self._read(max(self._end, 0), size)
+        payload = skippable_payload(seal)
+        if payload is None or len(payload) != _PLACE + _DIGEST:
+            raise self._unusable("was cut, or is no plan of Sterna")
+        digest = hashlib.sha256()
+        for piece in self._pieces(0, size - _DIGEST):
+            digest.update(piece)
+        place = int.from_bytes(payload[:_PLACE], "little")
+        if digest.digest() != payload[_PLACE:] or place > self._end:
+            raise self._unusable("was changed after it was written")
+        return place
+
+    def _checked_header(self, block: bytes) -> Header:
+        class Format(msgspec.Struct):
+            format: int
+
+        found = self._decoded(block, Format).format
+        if found != FORMAT:
+            raise self._unusable(f"has format {found}, and this Sterna reads format {FORMAT}")
+        return _unquoted_header(self._decoded(block, Header))
+
+    def _hold_against_footer(self, digest: str) -> None:
+        if digest != self.footer.digest:
+            raise self._unusable("was changed: its actions are not those of its last line")
+
+    def _decoded(self, block: bytes, kind: type[T]) -> T:
+        try:
+            return msgspec.json.decode(block, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self._unusable(f"begins or ends with a line of another kind ({error})") from error
+
+    def _block(self, start: int, end: int) -> bytes:
+        return b"".join(self._blocks(start, end))
+
+    def _blocks(self, start: int, end: int) -> Iterator[bytes]:
+        try:
+            yield from blocks(self._pieces(start, end))
+        except Corrupt as error:
+            raise self._unusable(f"is damaged: {error.sentence[:1].lower()}{error.sentence[1:-1]}") from error
+
+    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
+        while start < end:
+            piece = self._read(start, min(end, start + _PIECE))
+            start += len(piece)
+            yield piece
+
+    def _read(self, start: int, end: int) -> bytes:
+        try:
+            self._file.seek(start)
+            data = self._file.read(end - start)
+        except OSError as error:
+            raise translate(error, "read the plan", str(self.path)) from error
+        if not data and end > start:
+            raise self._unusable("became shorter while it was read")
+        return data
+
+    def _unusable(self, what: str) -> PlanUnusable:
+        return PlanUnusable(f"The plan {printable(str(self.path))} {what}; make it anew.")
+
+
+def _line(action: Action) -> _Line:
+    source, target, key = action.source, action.target, action.key
+    if (source is not None and source.key != key) or (target is not None and target.key != key):
+        raise ValueError(f"{key!r} is an action on other keys; a plan has one key a line")
+    return _Line(
+        action.verb,
+        key,
+        action.because,
+        None if source is None else _seen(source),
+        None if target is None else _seen(target),
+    )
+
+
+def _seen(entry: Entry) -> _Seen:
+    return _Seen(entry.size, entry.mtime_ns, entry.etag, entry.storage_class, entry.version)
+
+
+def _action(line: _Line) -> Action:
+    if line.quoted:
+        line = _unquoted(line)
+    key, source, target = line.key, line.source, line.target
+    return Action(
+        line.verb,
+        key,
+        line.because,
+        None if source is None else _entry(key, source),
+        None if target is None else _entry(key, target),
+    )
+
+
+def _entry(key: str, seen: _Seen) -> Entry:
+    return Entry(key, seen.size, seen.mtime_ns, seen.etag, seen.storage_class, seen.version)
+
+
+# Lone surrogates, as names that are not UTF-8 have them, cannot be in JSON. They are rare: such a line is quoted whole.
+
+
+def _encoded(line: _Line) -> bytes:
+    try:
+        return _encoder.encode(line) + b"\n"
+    except UnicodeEncodeError:
+        line = _mapped(line, _quote, quoted=True)
+        return _encoder.encode(line) + b"\n"
+
+
+def _unquoted(line: _Line) -> _Line:
+    return _mapped(line, _unquote, quoted=False)
+
+
+def _mapped(line: _Line, text: Any, *, quoted: bool) -> _Line:
+    def seen(one: _Seen | None) -> _Seen | None:
+        if one is None:
+            return None
+        return _Seen(one.size, one.mtime_ns, text(one.etag), text(one.storage_class), text(one.version))
+
+    return _Line(line.verb, text(line.key), text(line.because), seen(line.source), seen(line.target), quoted)
+
+
+def _encoded_header(header: Header) -> bytes:
+    try:
+        return _encoder.encode(header) + b"\n"
+    except UnicodeEncodeError:
+        return _encoder.encode(_mapped_header(header, _quote, quoted=True)) + b"\n"
+
+
+def _unquoted_header(header: Header) -> Header:
+    return _mapped_header(header, _unquote, quoted=False) if header.quoted else header
+
+
+def _mapped_header(header: Header, text: Any, *, quoted: bool) -> Header:
+    return msgspec.structs.replace(
+        header,
+        sterna=text(header.sterna),
+        source=text(header.source),
+        destination=text(header.destination),
+        settings={text(name): text(value) for name, value in header.settings.items()},
+        filters=text(header.filters),
+        quoted=quoted,
+    )
+
+
+def _quote(text: str) -> str:
+    return quote(text.encode("utf-8", "surrogatepass"), safe="/ :;,=+@()'")
+
+
+def _unquote(text: str) -> str:
+    return unquote_to_bytes(text).decode("utf-8", "surrogatepass")
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return  # Windows cannot, and does not need it
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

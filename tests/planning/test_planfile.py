@@ -1,0 +1,282 @@
+"""A plan in a file: what was written is read, and what was cut, changed or made up is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import stat
+from pathlib import Path
+
+import pytest
+
+from sterna.model.actions import Action, Verb
+from sterna.model.entry import Entry
+from sterna.model.errors import LocalFault, ObjectGone, PlanUnusable, Refused, WrongSetting
+from sterna.planning import frames
+from sterna.planning.planfile import FORMAT, Header, PlanFile, PlanWriter
+from tests.planning.plans import HEADER, deletion, read, upload, write
+
+ACTIONS = [upload("a", 3), upload("b/c", 4), deletion("b", 5), deletion("d", 6)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "plan"
+
+
+def test_a_plan_is_read_as_it_was_written(path: Path) -> None:
+    header = Header(sterna="1", source="/\udcff", destination="s3://b", created_s=1,
+                    settings={"b": "1", "a": "\udc80%20"}, filters="f")  # fmt: skip
+    with PlanWriter(path, header) as writer:
+        assert "open, 0 actions" in repr(writer)
+        writer.write(ACTIONS[:1])
+        writer.write(ACTIONS[1:])
+        writer.write([])
+        footer = writer.finish(requests={"put": 2}, kept=7, kept_bytes=70)
+    with PlanFile.open(path) as plan:
+        assert plan.header.source == "/\udcff"
+        assert plan.header.settings == {"a": "\udc80%20", "b": "1"}
+        assert plan.footer == footer
+        assert (footer.counts, footer.bytes) == ({"upload": 2, "delete": 2}, {"upload": 7, "delete": 11})
+        assert (footer.requests, footer.kept, footer.kept_bytes) == ({"put": 2}, 7, 70)
+        assert [action for page in plan.pages() for action in page] == ACTIONS
+        assert [action for page in plan.pages() for action in page] == ACTIONS, "it can be read twice"
+        assert "4 actions" in repr(plan)
+
+
+def test_an_empty_plan_is_a_plan(path: Path) -> None:
+    write(path, [])
+    assert read(path) == []
+
+
+def test_the_same_plan_is_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    assert write(path, ACTIONS) == write(tmp_path / "other", ACTIONS)
+
+
+def test_the_file_unpacks_to_lines_that_others_can_read(path: Path) -> None:
+    data = write(path, ACTIONS)
+    lines = b"".join(frames.blocks([data])).splitlines()
+    assert lines[1:4] == [
+        b'{"verb":"upload","key":"a","because":"new","source":{"size":3,"mtime_ns":0}}',
+        b'{"verb":"upload","key":"b/c","because":"new","source":{"size":4,"mtime_ns":0}}',
+        b'{"verb":"delete","key":"b","because":"the source does not have it","target":{"size":5,"mtime_ns":0}}',
+    ]
+
+
+@pytest.mark.slow
+def test_a_plan_cut_at_any_byte_is_refused(path: Path) -> None:
+    data = write(path, ACTIONS[1:3])
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        with pytest.raises(PlanUnusable, match=r"plan was (cut|changed)"):
+            PlanFile.open(path)
+
+
+@pytest.mark.slow
+def test_a_plan_with_a_flipped_byte_is_refused(path: Path) -> None:
+    """Also where zstd itself would not notice: a frame's head has bits that unpacking ignores."""
+    data = write(path, ACTIONS[1:3])
+    for place in range(len(data)):
+        for flip in (0x10, 0xFF):
+            path.write_bytes(data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :])
+            with pytest.raises(PlanUnusable, match="plan was"):
+                PlanFile.open(path)
+
+
+def test_a_plan_with_something_behind_it_is_refused(path: Path) -> None:
+    data = write(path, ACTIONS)
+    for more in (b"\n", data, frames.packed(b"x\n")):
+        path.write_bytes(data + more)
+        with pytest.raises(PlanUnusable):
+            PlanFile.open(path)
+
+
+def test_two_plans_in_one_file_are_refused_by_the_last_one(path: Path) -> None:
+    other = write(path, [upload("z")])
+    path.write_bytes(write(path, ACTIONS) + other)
+    with pytest.raises(PlanUnusable):
+        PlanFile.open(path)
+
+
+def seal(body: bytes, footer: bytes, path: Path) -> None:
+    """Make a file whose seal is right, as somebody would who wants it so."""
+    data = body + footer
+    head = frames.skippable(len(body).to_bytes(8, "little") + bytes(32))[:-32]
+    path.write_bytes(data + head + hashlib.sha256(data + head).digest())
+
+
+def test_an_edited_and_sealed_plan_is_refused_by_its_last_line(path: Path) -> None:
+    """Whoever packs an edited text again needs another footer, too; the old one names the old lines."""
+    text = b"".join(frames.blocks([write(path, ACTIONS)])).splitlines(keepends=True)
+    header, lines, footer = text[0], text[1:-1], text[-1]
+    good = frames.packed(header) + frames.packed(b"".join(lines))
+    seal(good, frames.packed(footer), path)
+    assert read(path) == ACTIONS
+    edits = [lines[:-1], lines[1:], [lines[1], lines[0], *lines[2:]], [*lines, lines[-1]]]
+    for edit in edits:
+        seal(frames.packed(header) + frames.packed(b"".join(edit)), frames.packed(footer), path)
+        with pytest.raises(PlanUnusable, match="not those of its last line"):
+            PlanFile.open(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "footer", "says"),
+    [
+        (b'{"format":2}\n', None, f"has format 2, and this Sterna reads format {FORMAT}"),
+        (b"[]\n", None, "another kind"),
+        (b"\xff\n", None, "another kind"),
+        (None, b'{"counts":{}}\n', "another kind"),
+        (None, b"", "another kind"),
+    ],
+)
+def test_a_sealed_file_of_another_kind_is_refused(
+    path: Path, header: bytes | None, footer: bytes | None, says: str
+) -> None:
+    text = b"".join(frames.blocks([write(path, [])])).splitlines(keepends=True)
+    seal(
+        frames.packed(text[0] if header is None else header), frames.packed(text[1] if footer is None else footer), path
+    )
+    with pytest.raises(PlanUnusable, match=says):
+        PlanFile.open(path)
+
+
+def test_a_line_that_is_no_action_is_refused(path: Path) -> None:
+    text = b"".join(frames.blocks([write(path, [])])).splitlines(keepends=True)
+    for line in (b'{"verb":"explode","key":"a","because":""}\n', b"\xff\n", b'{"key":"a"}\n', b'{"verb":"keep"\n'):
+        footer = json.loads(text[1])
+        footer["digest"] = hashlib.sha256(text[0] + line).hexdigest()
+        seal(frames.packed(text[0]) + frames.packed(line), frames.packed(json.dumps(footer).encode()), path)
+        with PlanFile.open(path) as plan, pytest.raises(PlanUnusable, match="no action"):
+            list(plan.pages())
+
+
+def test_a_plan_that_changes_while_it_is_read_is_noticed(path: Path) -> None:
+    etags = [hashlib.sha256(bytes([number % 251, number // 251])).hexdigest() for number in range(20_000)]
+    actions = [
+        Action(Verb.COPY, f"{number:06}", "new", Entry(f"{number:06}", 1, 1, etag)) for number, etag in enumerate(etags)
+    ]
+    data = write(path, actions)
+    with PlanFile.open(path) as plan:
+        pages = plan.pages()
+        next(pages)
+        with open(path, "r+b") as file:
+            file.seek(len(data) // 2)
+            file.write(b"\0\1\2\3")
+        with pytest.raises(PlanUnusable, match="damaged"):
+            list(pages)
+        path.write_bytes(data[: len(data) // 2])
+        with pytest.raises(PlanUnusable, match="shorter"):
+            list(plan.pages())
+
+
+def test_what_is_no_plan_is_refused_by_name(tmp_path: Path) -> None:
+    picture = tmp_path / "picture\n.png"
+    picture.write_bytes(b"\x89PNG" + bytes(1000))
+    with pytest.raises(PlanUnusable, match=r"picture\\x0a\.png was cut, or is no plan of Sterna; make it anew"):
+        PlanFile.open(picture)
+
+
+def test_a_missing_plan_or_a_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ObjectGone, match="Cannot read the plan"):
+        PlanFile.open(tmp_path / "nothing")
+    with pytest.raises(Refused, match="it is a folder"):
+        PlanFile.open(tmp_path)
+
+
+def test_a_bomb_is_refused(path: Path) -> None:
+    text = b"".join(frames.blocks([write(path, [])])).splitlines(keepends=True)
+    seal(frames.packed(text[0]) + frames.packed(bytes(frames.LARGEST_BLOCK + 1)), frames.packed(text[1]), path)
+    with pytest.raises(PlanUnusable, match="unpacks to more"):
+        PlanFile.open(path)
+
+
+def test_the_file_appears_whole_and_for_its_owner_only(path: Path) -> None:
+    old = os.umask(0)
+    try:
+        with PlanWriter(path, HEADER) as writer:
+            writer.write(ACTIONS)
+            assert not path.exists()
+            (temporary,) = path.parent.iterdir()
+            assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+            writer.finish()
+    finally:
+        os.umask(old)
+    assert list(path.parent.iterdir()) == [path]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_plan_that_was_not_finished_leaves_nothing_and_the_old_one_stays(path: Path) -> None:
+    before = write(path, ACTIONS)
+
+    def fail() -> None:
+        with PlanWriter(path, HEADER) as writer:
+            writer.write(ACTIONS)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
+    assert write(path, []) != before, "and a new one takes its place"
+
+
+@pytest.mark.parametrize("most", [10, 1_000])
+def test_a_plan_that_finds_no_room_is_told_and_leaves_nothing(path: Path, most: int) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(LocalFault, match="Cannot write the plan"), PlanWriter(path, HEADER) as writer:
+            writer.write([upload(f"{number:06}", number**3) for number in range(20_000)])
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "link", "pipe"):
+        with pytest.raises(WrongSetting, match="no regular file"):
+            PlanWriter(tmp_path / name, HEADER)
+    with pytest.raises(ObjectGone, match="Cannot write the plan"):
+        PlanWriter(tmp_path / "missing" / "plan", HEADER)
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        [upload("b"), upload("a")],
+        [upload("a"), upload("a")],
+        [deletion("a"), upload("b")],
+        [deletion("b"), deletion("a")],
+        [upload("")],
+        [Action(Verb.COPY, "a", "", Entry("b", 1, 1))],
+        [Action(Verb.COPY, "a", "", None, Entry("b", 1, 1))],
+    ],
+    ids=["disorder", "twice", "deletions first", "deletions in disorder", "no key", "another source", "another target"],
+)
+def test_what_is_no_plan_is_not_written(path: Path, actions: list[Action]) -> None:
+    with PlanWriter(path, HEADER) as writer, pytest.raises(ValueError):
+        for action in actions:
+            writer.write([action])
+    assert not path.exists()
+
+
+def test_a_time_of_any_size_is_held(path: Path) -> None:
+    actions = [Action(Verb.UPLOAD, "a", "new", Entry("a", 1, 2**70), Entry("a", 1, -(2**70)))]
+    write(path, actions)
+    assert read(path) == actions
+
+
+def test_a_long_plan_lies_in_many_blocks(path: Path) -> None:
+    actions = [upload(f"folder/{number:09}", number) for number in range(30_000)]
+    write(path, actions)
+    with PlanFile.open(path) as plan:
+        pages = list(plan.pages())
+    assert [action for page in pages for action in page] == actions
+    assert len(pages) > 1
+    assert max(map(len, pages)) < 20_000
