@@ -166,6 +166,12 @@ def test_a_server_that_overlooks_start_after_is_listed_from_its_beginning() -> N
     assert (keys, error) == (["d"], None)
 
 
+def test_H79_a_server_without_order_is_listed_from_its_beginning_whatever_was_to_be_left_out() -> None:
+    keys, client, error = listed(page("d c", "t1"), page("d c", "t2"), page("a b"), after="a")
+    assert (keys, error) == (["b", "c", "d"], None)
+    assert [one.get("start-after") for one in client.asked] == [["a"], None, None]
+
+
 def v1(keys: str, *, truncated: bool = False) -> bytes:
     body = page(keys, truncated=truncated).decode()
     return re.sub(r"<KeyCount>\d+</KeyCount>", "<Marker></Marker>", body).encode()

@@ -69,7 +69,7 @@ class _Range:
 class Listing:
     """One listing of the keys below a prefix, relative to it. It begins serially and costs no more while that is short.
 
-    When a page says that it goes on, what is left is cut, at a name about four pages ahead, guessed from the keys seen
+    When a page says that it goes on, what is left is cut, at a name about five pages ahead, guessed from the keys seen
     (``ranges``): ranges near the left edge, since pages come out in key order and what is held is bounded. A guess can
     cost a request, never a key: a range goes on until it has seen a key behind its end, and what it saw there must be
     what its neighbour begins with (a seam). Where it is not, or where the server does not begin where it was asked to,
@@ -333,6 +333,10 @@ class Listing:
             if self._has_begun or len(set(keys)) < len(keys) or page.old:
                 raise _disorder()
             self._is_unordered, self._may_cut = True, False
+            if ask.after:  # what that means to such a server, nobody knows: from the beginning, and sorted out by us
+                one.after = one.last = ""
+                one.ask = Ask("", "", self._traits.old)
+                return
             self._check_begin(keys)
         if keys and keys[0] <= one.after:
             self._may_cut = False  # start-after is overlooked
