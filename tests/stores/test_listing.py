@@ -396,6 +396,16 @@ def test_cuts_fall_where_the_next_pages_end(layout: Callable[[int], list[str]]) 
             assert 50 * pages <= found <= 180 * pages
 
 
+def test_a_folder_that_holds_nearly_all_is_cut_wherever_its_neighbours_are() -> None:
+    keys = [f"hot/2026/{n:09d}" for n in range(1000)]
+    trail = Trail()
+    trail.add(keys[:100], 100)
+    slope = trail.slope()
+    assert slope is not None
+    for end in ("hot/202660", "hot/3", "i", "z/1", "hot/2026/5", "hot/2026/x"):
+        assert slope.pages_between(keys[99], end) > 1000
+
+
 @settings(deadline=None)
 @given(key_sets(), st.floats(0.5, 50), st.integers(1, 30))
 def test_a_cut_is_a_name_behind_that_any_server_can_be_asked_for(keys: list[str], pages: float, full: int) -> None:

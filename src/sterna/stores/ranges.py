@@ -115,11 +115,21 @@ class Slope:
             return 0 if key < self._fixed else self._most
         start = len(self._fixed)
         behind = key[start : start + len(self._digits)]
-        return sum([digits[one] for digits, one in zip(self._digits, behind, strict=False)])
+        value = 0
+        for digits, one in zip(self._digits, behind, strict=False):
+            worth = digits[one]
+            if worth < 0:
+                return value - worth - 1
+            value += worth
+        return value
 
 
 class _Digits(dict[str, int]):
-    """What each character is worth at one position; one that was not seen there counts as the next that was."""
+    """What each character is worth at one position.
+
+    For one that has no place there, -1 less what all before it are worth: the name lies between two numbers, whatever
+    follows.
+    """
 
     def __init__(self, alphabet: str, weight: int) -> None:
         super().__init__()
@@ -127,8 +137,10 @@ class _Digits(dict[str, int]):
         self._weight = weight
 
     def __missing__(self, one: str) -> int:
-        self[one] = worth = min(bisect_left(self._alphabet, one), len(self._alphabet) - 1) * self._weight
-        return worth
+        at = bisect_left(self._alphabet, one)
+        worth = at * self._weight
+        self[one] = worth if self._alphabet[at : at + 1] == one else -1 - worth
+        return self[one]
 
 
 def _alphabets(keys: Sequence[str], common: int) -> list[str]:
