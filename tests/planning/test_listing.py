@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, cast
 from urllib.parse import parse_qs
 
 import pytest
 
-from sterna.model.errors import Corrupt, RetryLater, SternaError
+from sterna.model.errors import Corrupt, RetryLater, SternaError, Unsupported
 from sterna.model.location import BucketPath
 from sterna.stores.s3 import S3Store
 from sterna.wire.client import Client, Request
@@ -22,9 +23,13 @@ class Pages:
 
     def __init__(self, *pages: bytes | SternaError) -> None:
         self._pages = pages
+        self.gate = asyncio.Semaphore(16)
         self.asked: list[dict[str, list[str]]] = []
 
     async def call(self, request: Request) -> Response:
+        return await self.send(request)
+
+    async def send(self, request: Request) -> Response:
         self.asked.append(parse_qs(request.query, keep_blank_values=True))
         if len(self.asked) > OPEN:
             pytest.fail("the listing goes on for ever")
@@ -83,10 +88,10 @@ def test_pages_follow_each_other_by_their_tokens() -> None:
 
 
 def test_the_prefix_is_asked_for_and_cut_off_and_its_own_marker_is_nobodys_file() -> None:
-    keys, client, error = listed(page("p/ p/a p/b/c"), prefix="p", after="a")
+    keys, client, error = listed(page("p/ p/a p/b/c"), prefix="p", after="A")
     assert (keys, error) == (["a", "b/c"], None)
     assert client.asked[0]["prefix"] == ["p/"]
-    assert client.asked[0]["start-after"] == ["p/a"]
+    assert client.asked[0]["start-after"] == ["p/A"]
 
 
 def test_an_empty_bucket_is_an_empty_listing() -> None:
@@ -122,16 +127,74 @@ def test_H76_H77_a_listing_of_which_any_page_fails_raises(at: int, fault: bytes 
         [page("a b", "t1"), page("a b", "t2")],  # the page repeats
         [page("a b", "t1"), page("b c")],  # a key repeats
         [page("c d", "t1"), page("a b")],  # it goes backwards
-        [page("b a")],
         [page("a a")],
-        [page("a%2F a-")],  # '/' sorts after '-'
-        [page("%F0%9F%90%A6 %EF%BF%AE")],  # the order of UTF-16, which some servers keep
+        [page("b a b")],
+        [page("a", "t1"), page("c b")],
+        [page("a%2F", "t1"), page("a-")],  # '/' sorts after '-': seen too late to be put right
+        [page("b a", "t1"), page("d c", "t2"), page("b a", "t3")],
     ],
 )
 def test_H79_H80_a_listing_that_repeats_or_is_out_of_order_raises(pages: list[bytes]) -> None:
     _, client, error = listed(*pages)
     assert isinstance(error, Corrupt)
     assert len(client.asked) <= 3
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        ([page("b a")], "a b"),
+        ([page("a%2F a-")], "a- a/"),
+        ([page("d b", "t1"), page("c", "t2"), page("a e")], "a b c d e"),
+        ([page("%F0%9F%90%A6 %EF%BF%AE")], "\uffee \U0001f426"),  # the order of UTF-16, which some servers keep
+        ([page("a/%F0%9F%90%A6", "t1"), page("a/%EF%BF%AE", "t2"), page("b")], "a/\uffee a/\U0001f426 b"),
+    ],
+)
+def test_H79_H89_a_listing_in_another_order_from_its_first_page_on_is_sorted(pages: list[bytes], expected: str) -> None:
+    keys, client, error = listed(*pages)
+    assert (keys, error) == (expected.split(), None)
+    assert len(client.asked) == len(pages)
+
+
+def test_H77_a_token_beside_the_word_that_nothing_follows_is_followed() -> None:
+    keys, _, error = listed(page("a b", "t1", truncated=False), page("c"))
+    assert (keys, error) == (["a", "b", "c"], None)
+
+
+def test_a_server_that_overlooks_start_after_is_listed_from_its_beginning() -> None:
+    keys, _, error = listed(page("a b", "t1"), page("c d"), after="c")
+    assert (keys, error) == (["d"], None)
+
+
+def test_H79_a_server_without_order_is_listed_from_its_beginning_whatever_was_to_be_left_out() -> None:
+    keys, client, error = listed(page("d c", "t1"), page("d c", "t2"), page("a b"), after="a")
+    assert (keys, error) == (["b", "c", "d"], None)
+    assert [one.get("start-after") for one in client.asked] == [["a"], None, None]
+
+
+def v1(keys: str, *, truncated: bool = False) -> bytes:
+    body = page(keys, truncated=truncated).decode()
+    return re.sub(r"<KeyCount>\d+</KeyCount>", "<Marker></Marker>", body).encode()
+
+
+def test_a_server_that_only_knows_the_first_version_is_asked_by_markers() -> None:
+    keys, client, error = listed(v1("a b", truncated=True), v1("c d", truncated=True), v1("e"))
+    assert (keys, error) == ("a b c d e".split(), None)
+    assert [one.get("marker") for one in client.asked] == [None, ["b"], ["d"]]
+    assert [one.get("list-type") for one in client.asked] == [["2"], None, None]
+
+
+def test_a_server_that_refuses_the_second_version_is_asked_for_the_first() -> None:
+    refusal = Unsupported("No.", status=501, code="NotImplemented")
+    keys, client, error = listed(refusal, v1("a b", truncated=True), v1("c"))
+    assert (keys, error) == ("a b c".split(), None)
+    assert [one.get("list-type") for one in client.asked] == [["2"], None, None]
+
+
+def test_H80_the_first_version_without_keys_or_going_round_raises() -> None:
+    assert isinstance(listed(v1("", truncated=True))[2], Corrupt)
+    assert isinstance(listed(v1("a b", truncated=True))[2], Corrupt)
+    assert isinstance(listed(v1("b a", truncated=True))[2], Corrupt)
 
 
 def test_H80_empty_pages_without_end_raise() -> None:

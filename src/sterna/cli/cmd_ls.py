@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def command(
     Columns: time of the last change (local), size, key. PRE marks what has more below it.
     """
     from sterna.cli.settings import bucket_location, single_side
-    from sterna.cli.speech import say, say_bytes, until_the_reader_leaves
+    from sterna.cli.speech import say_bytes, say_lines, until_the_reader_leaves
     from sterna.model.errors import WrongSetting
 
     if location is None and recursive:
@@ -44,8 +45,7 @@ def command(
             if invocation.json:
                 say_bytes(_json_lines(page))
             else:
-                for listed in page:
-                    say(_line(listed, is_bucket=where is None, human=human_readable))
+                say_lines([_line(listed, is_bucket=where is None, human=human_readable) for listed in page])
 
     with until_the_reader_leaves():
         invocation.jobs.run(list_all())
@@ -55,13 +55,21 @@ def command(
 def _line(listed: Listed, *, is_bucket: bool, human: bool) -> str:
     if listed.is_prefix:
         return f"{'PRE':>33} {listed.key}"
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(listed.mtime_ns // 1_000_000_000))
+    minute, second = divmod(listed.mtime_ns // 1_000_000_000, 60)
+    when = f"{_minute(minute)}:{second:02d}"
     if is_bucket:
         return f"{when} {listed.key}"
+    if not human:
+        return f"{when} {listed.size:>13} {listed.key}"
     from sterna.model.units import size_words
 
-    size = size_words(listed.size) if human else str(listed.size)
-    return f"{when} {size:>13} {listed.key}"
+    return f"{when} {size_words(listed.size):>13} {listed.key}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _minute(since_1970: int) -> str:
+    """A minute as local time. Kept, since it takes 2 µs and objects are often written together."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(since_1970 * 60))
 
 
 def _json_lines(page: list[Listed]) -> bytes:

@@ -17,6 +17,15 @@ def say(line: str) -> None:
         sys.stdout.write(printable(line) + "\n")
 
 
+def say_lines(lines: list[str]) -> None:
+    """``say`` for many lines, brought out together."""
+    if sys.stdout is None or not lines:
+        return
+    if not "".join(lines).isprintable():
+        lines = [printable(line) for line in lines]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
 def say_bytes(data: bytes) -> None:
     """Whole lines, already escaped, brought out at once."""
     if sys.stdout is None:

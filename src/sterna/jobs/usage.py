@@ -28,10 +28,10 @@ async def usage(location: BucketPath, side: Side) -> Usage:
     classes: dict[str, tuple[int, int]] = {}
 
     def add(entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            name = entry.storage_class or "STANDARD"
-            objects, size = classes.get(name, (0, 0))
-            classes[name] = (objects + 1, size + entry.size)
+        for kind in {entry.storage_class for entry in entries}:
+            sizes = [entry.size for entry in entries if entry.storage_class == kind]
+            objects, size = classes.get(kind or "STANDARD", (0, 0))
+            classes[kind or "STANDARD"] = (objects + len(sizes), size + sum(sizes))
 
     async with opened(location, side) as store:
         add(await itself(store))

@@ -12,7 +12,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# Level 1 packs a plan smaller than 3 and 6 do, and faster: docs/decisions/0009.
+# Level 1 packs a plan smaller than 3 and 6 do, and faster: docs/decisions/0010.
 _OPTIONS: dict[int, int] = {zstd.CompressionParameter.compression_level: 1, zstd.CompressionParameter.checksum_flag: 1}
 _SKIPPABLE = 0x184D2A5E  # RFC 8878, section 3.1.2: frames of this kind are passed over by whoever unpacks the file
 _HEAD = 8

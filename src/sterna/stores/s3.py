@@ -8,7 +8,7 @@ import functools
 import hashlib
 import operator
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,21 +25,22 @@ from sterna.model.errors import (
 from sterna.model.location import BucketPath
 from sterna.model.units import printable
 from sterna.stores.learned import Learned, check_sum, is_same_md5, other_bytes, refuses_checksum
+from sterna.stores.listing import Ask, Listing, Traits
 from sterna.stores.store import Capabilities, StorePage
 from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
 from sterna.wire.connection import FilePart, Response, Sink
 from sterna.wire.encoding import encode_query, encode_value
-from sterna.wire.xml import Page, as_text, check_page, error_of, next_token, parse_document, parse_page
+from sterna.wire.xml import Page, as_text, check_page, error_of, parse_document, parse_page
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
+_UNORDERED = "--x-s3"  # so end the names of S3's directory buckets, which list in no order
 _DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
 _CHECKSUMS_SHOWN = [(name, f"x-amz-checksum-{name.lower()}".encode()) for name in NAMES]
-_EMPTY_PAGES = 40  # in a row; honest servers send a few, where they skip what was deleted
 
 
 class Look(NamedTuple):
@@ -75,6 +76,7 @@ class S3Store:
         self.learned = Learned()
         self._discovering = asyncio.Lock()
         self.own_headers = own_headers or {}
+        self._listing_traits = Traits(unordered=location.bucket.endswith(_UNORDERED))
 
     def __repr__(self) -> str:
         return f"<S3Store {self.location}, {self.learned}>"
@@ -90,42 +92,33 @@ class S3Store:
     # Listing.
 
     async def pages(self, start_after: str = "") -> AsyncIterator[StorePage]:
-        """The entries in key order, a page of up to 1,000 at a time; the next page is asked for before one is parsed.
+        """The entries in key order, a page of up to 1,000 at a time, listed in ranges side by side (``listing``).
 
-        Raises Corrupt where the listing contradicts itself: keys not ascending, truncated without a token, a token
-        that does not move on, a foreign prefix (H76, H77, H79, H80).
+        Raises Corrupt where the listing contradicts itself: keys twice or too late to be put in order, truncated without
+        a token, a token that does not move on, a foreign prefix (H76, H77, H79, H80).
         """
-        last, token, empty = "", "", 0
-        after = self.prefix + start_after if start_after else ""
-        asked: asyncio.Task[Response] | None = asyncio.create_task(self._list(after=after))
-        try:
-            while asked is not None:
-                response = await asked
-                following = next_token(bytes(response.body))
-                if following is None:
-                    asked = None
-                elif not following or following == token:
-                    raise Corrupt(
-                        "The listing says that it goes on, and not where; it is not complete.", operation="List"
-                    )
-                else:
-                    token = following
-                    asked = asyncio.create_task(self._list(token=token))
-                page = parse_page(response.body)
-                if page.truncated != (asked is not None):
-                    raise Corrupt("The listing contradicts itself about its end.", operation="List")
-                entries = self._own(page)
-                empty = 0 if entries else empty + 1
-                if empty > _EMPTY_PAGES:
-                    raise Corrupt("The listing goes on and on without a key; it cannot be trusted.", operation="List")
-                if entries:
-                    _check_ascending(entries, last)
-                    last = entries[-1].key
-                    yield StorePage(entries, [])
-        finally:
-            if asked is not None:
-                asked.cancel()
-                await asyncio.gather(asked, return_exceptions=True)
+        listing = Listing(
+            self._page, self.client.gate, after=start_after, place=str(self.location), traits=self._listing_traits
+        )
+        async with aclosing(listing.pages()) as pages:
+            async for entries in pages:
+                yield StorePage(entries, [])
+        self._listing_traits = listing.traits
+
+    async def _page(self, ask: Ask) -> Page:
+        """One page, within the gate; its keys are relative to the prefix."""
+        query = [("encoding-type", "url"), ("max-keys", str(PAGE_KEYS))]
+        if not ask.old:
+            query.append(("list-type", "2"))
+        if self.prefix:
+            query.append(("prefix", self.prefix))
+        if ask.token:
+            query.append(("continuation-token", ask.token))
+        elif ask.after:
+            query.append(("marker" if ask.old else "start-after", self.prefix + ask.after))
+        request = Request("List", "GET", self.bucket, query=encode_query(query), check=check_page)
+        page = parse_page((await self.client.send(request)).body)
+        return page._replace(entries=self._own(page))
 
     async def list_some(self, after: str, most: int = PAGE_KEYS) -> tuple[list[Entry], bool]:
         """Up to ``most`` entries after a key, and whether there are more."""
@@ -135,13 +128,11 @@ class S3Store:
         _check_ascending(entries, after)
         return entries, page.truncated
 
-    async def _list(self, after: str = "", token: str = "", most: int = PAGE_KEYS) -> Response:
+    async def _list(self, after: str = "", most: int = PAGE_KEYS) -> Response:
         query = [("list-type", "2"), ("encoding-type", "url"), ("max-keys", str(most))]
         if self.prefix:
             query.append(("prefix", self.prefix))
-        if token:
-            query.append(("continuation-token", token))
-        elif after:
+        if after:
             query.append(("start-after", after))
         return await self.client.call(Request("List", "GET", self.bucket, query=encode_query(query), check=check_page))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,30 +16,43 @@ from sterna.wire.encoding import decode_key
 
 # One <Contents> record as AWS and most servers write it: members in any order, none nested but Owner and RestoreStatus.
 # Possessive on purpose (*+, ++): it never goes back over what it has matched, so hostile pages cost linear time (H101).
+_OWNER = r"<Owner>(?:<\w++>[^<]*+</\w++>|<\w++/>)*+</Owner>"
 _RECORD = re.compile(
-    rb"<Contents>"
-    rb"(?:<Key>([^<]++)</Key>|<LastModified>([^<]*+)</LastModified>|<ETag>([^<]*+)</ETag>|<Size>(\d++)</Size>"
-    rb"|<StorageClass>([^<]*+)</StorageClass>|<(?:ChecksumAlgorithm|ChecksumType|Type|VersionId)>[^<]*+</[A-Za-z]++>"
-    rb"|<Owner>(?:<\w++>[^<]*+</\w++>|<\w++/>)*+</Owner>|\s++)*+"
-    rb"</Contents>"
+    r"<Contents>"
+    r"(?:<Key>([^<]++)</Key>|<LastModified>([^<]*+)</LastModified>|<ETag>([^<]*+)</ETag>|<Size>(\d++)</Size>"
+    r"|<StorageClass>([^<]*+)</StorageClass>|<(?:ChecksumAlgorithm|ChecksumType|Type|VersionId)>[^<]*+</[A-Za-z]++>"
+    rf"|{_OWNER}|\s++)*+"
+    r"</Contents>",
+    re.ASCII,
+)
+# The same in the order of AWS, which takes two thirds of the time; the quotes of the ETag are left out.
+_USUAL_RECORD = re.compile(
+    r"<Contents><Key>([^<]++)</Key><LastModified>([^<]*+)</LastModified>"
+    r"<ETag>(?:&quot;|&#34;|\")?+([^<&\"]*+)(?:&quot;|&#34;|\")?+</ETag>"
+    r"(?:<ChecksumAlgorithm>[^<]*+</ChecksumAlgorithm>)*+(?:<ChecksumType>[^<]*+</ChecksumType>)?+<Size>(\d++)</Size>"
+    rf"(?:{_OWNER})?+(?:<StorageClass>([^<]*+)</StorageClass>)?+(?:{_OWNER})?+(?:<Type>[^<]*+</Type>)?+</Contents>",
+    re.ASCII,
 )
 _BEGIN = re.compile(rb"\s*+(?:<\?xml[^<>]*+>\s*+)?<ListBucketResult[\s>]")
 _FIELD = {
-    name: re.compile(rb"<" + name + rb">([^<]*)</" + name + rb">")
-    for name in (b"KeyCount", b"IsTruncated", b"NextContinuationToken", b"NextMarker", b"EncodingType")
+    name: re.compile(f"<{name}>([^<]*)</{name}>")
+    for name in ("KeyCount", "IsTruncated", "NextContinuationToken", "NextMarker", "EncodingType")
 }
 _XML_LIMIT = 16 * 1024 * 1024
 _MOST_MARKS = 200_000  # tags and attributes: twice those of 10,000 buckets, nine times those of a page (H101)
-_EDGE = 16 * 1024  # what stands before and after the records of a page: prefix, marker and token, each up to 3 KiB
 
 
 class Page(NamedTuple):
-    """One page of a listing. ``names`` are full keys, ascending as the server gave them; ``token`` is empty at the end."""
+    """One page of a listing. Keys are full, in the order in which the server gave them; ``token`` is empty at the end.
+
+    ``old``: it is an answer to ListObjects, the first version, which goes on after its last key and needs no token.
+    """
 
     entries: list[Entry]
     prefixes: list[str]
     truncated: bool
     token: str
+    old: bool = False
 
 
 def parse_document(body: bytes | bytearray, root: str, operation: str, other: str = "") -> ET.Element:
@@ -94,19 +108,6 @@ def error_of(body: bytes | bytearray) -> tuple[str, str, str]:
     return found.get("Code", ""), found.get("Message", ""), found.get("RequestId", "")
 
 
-def next_token(body: bytes) -> str | None:
-    """The continuation token of a page, found without parsing its records; None where the page is the last.
-
-    It lets the next page be asked for before this one is read. An empty string says: truncated, but no token.
-    """
-    edges = body if len(body) <= 2 * _EDGE else body[:_EDGE] + b"<" + body[-_EDGE:]
-    truncated = _FIELD[b"IsTruncated"].search(edges)
-    if truncated is None or truncated[1].strip() != b"true":
-        return None
-    token = _FIELD[b"NextContinuationToken"].search(edges)
-    return _token(token[1]) if token else ""
-
-
 def check_page(response: Response) -> None:
     """Raise Corrupt where a listing's body is cut or is something else: seen before it is parsed, it can be asked again."""
     body = response.body
@@ -117,45 +118,84 @@ def check_page(response: Response) -> None:
 def parse_page(body: bytes | bytearray) -> Page:
     """Parse a ListObjectsV2 (or V1) answer; raises Corrupt where it is cut, is something else, or miscounts itself.
 
-    The fast way takes the records by one pattern, 0.8 µs a key; it is believed only when the document begins and ends
+    The fast way takes the records by one pattern, 1.3 µs a key; it is believed only when the document begins and ends
     as it must and the records are as many as opening tags and as KeyCount says. Everything else goes through expat.
     """
     body = bytes(body)
-    if not _is_plain(body):
-        raise Corrupt("The listing is no plain XML document.", operation="List")
-    if _BEGIN.match(body) is None or body.rstrip()[-19:] != b"</ListBucketResult>" or b"<CommonPrefixes" in body:
+    if (
+        _BEGIN.match(body) is None
+        or body.rstrip()[-19:] != b"</ListBucketResult>"
+        or len(body) > _XML_LIMIT
+        or b"\x00" in body
+        or b"<!" in body
+        or b"<CommonPrefixes" in body
+    ):
         return _parse_page_by_expat(body)
-    records = _RECORD.findall(body)
-    if not records or len(records) != body.count(b"<Contents"):
-        return _parse_page_by_expat(body)
-    outside = body[: body.index(b"<Contents>")] + body[body.rindex(b"</Contents>") :]
-    count = _FIELD[b"KeyCount"].search(outside)
-    if count is not None and count[1].strip() != b"%d" % len(records):
-        return _parse_page_by_expat(body)
-    encoded = (kind := _FIELD[b"EncodingType"].search(outside)) is not None and kind[1] == b"url"
-    truncated = (flag := _FIELD[b"IsTruncated"].search(outside)) is not None and flag[1].strip() == b"true"
-    token = _FIELD[b"NextContinuationToken"].search(outside) or _FIELD[b"NextMarker"].search(outside)
-    try:
-        entries = [
-            Entry(_key(key, encoded), int(size), _time_ns(modified), _etag(etag), storage.decode())
-            for key, modified, etag, size, storage in records
+    text = body.decode("utf-8", "surrogateescape")
+    total = text.count("<Contents")
+    records = _USUAL_RECORD.findall(text)
+    if len(records) != total:
+        records = [
+            (key, at, _etag(etag), size, kind) for key, at, etag, size, kind in _RECORD.findall(text) if key and size
         ]
+    if not records or len(records) != total:
+        return _parse_page_by_expat(body)
+    outside = text[: text.index("<Contents>")] + text[text.rindex("</Contents>") :]
+    count, token, kind = (_field(name, outside) for name in ("KeyCount", "NextContinuationToken", "EncodingType"))
+    if count is not None and count.strip() != str(total):
+        return _parse_page_by_expat(body)
+    old = _is_old(count, token, "<Marker" in outside)
+    truncated = (_field("IsTruncated", outside) or "").strip() == "true"
+    following = token or (not old and _field("NextMarker", outside)) or ""
+    times, shared = _Times(), _Shared()
+    try:
+        if _is_odd("".join([record[0] for record in records]), is_url=kind == "url"):
+            records = [(_key(key, kind == "url"), *others) for key, *others in records]
+        entries = [Entry(key, int(size), times[at], etag, shared[storage]) for key, at, etag, size, storage in records]
     except ValueError:
         return _parse_page_by_expat(body)
-    return Page(entries, [], truncated, _token(token[1]) if token else "")
+    return Page(entries, [], truncated, _token(following), old)
 
 
-def _key(raw: bytes, encoded: bool) -> str:
-    if not raw:
-        raise ValueError("no key")
-    if b"&" in raw:
-        raw = _unescape(raw)
-    text = raw.decode("utf-8", "surrogateescape")
+def _field(name: str, text: str) -> str | None:
+    found = _FIELD[name].search(text)
+    return found[1] if found else None
+
+
+def _is_old(count: str | None, token: str | None, has_marker: bool) -> bool:
+    """Whether a page answers the first version: it repeats the marker, and has neither the count nor the token."""
+    return has_marker and count is None and not token
+
+
+class _Times(dict[str, int]):
+    """Times in a listing to nanoseconds; objects of one page often share theirs."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = found = _time_ns(text)
+        return found
+
+
+class _Shared(dict[str, str]):
+    """Words to one copy of each."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = text
+        return text
+
+
+def _is_odd(keys: str, *, is_url: bool) -> bool:
+    """Whether any key is written otherwise than it is."""
+    return "&" in keys or (is_url and ("%" in keys or "+" in keys))
+
+
+def _key(text: str, encoded: bool) -> str:
+    if "&" in text:
+        text = _unescape(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
     return decode_key(text) if encoded and ("%" in text or "+" in text) else text
 
 
-def _etag(raw: bytes) -> str:
-    return raw.replace(b"&quot;", b"").replace(b"&#34;", b"").strip(b'"').decode("latin-1")
+def _etag(text: str) -> str:
+    return text.replace("&quot;", "").replace("&#34;", "").strip('"')
 
 
 _ENTITY = re.compile(rb"&(?:#x([0-9A-Fa-f]{1,6});|#(\d{1,7});|(\w{2,4});)?")
@@ -175,19 +215,28 @@ def _unescape(raw: bytes) -> bytes:
     return _ENTITY.sub(one, raw) if b"&" in raw else raw
 
 
-def _token(raw: bytes) -> str:
+def _token(text: str) -> str:
     try:
-        return _unescape(raw).decode("utf-8", "replace")
+        return _unescape(text.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
     except ValueError:
         raise Corrupt("The listing's continuation token cannot be read.", operation="List") from None
 
 
-def _time_ns(raw: bytes | str) -> int:
-    text = raw.decode("ascii") if isinstance(raw, bytes) else raw
+def _time_ns(text: str) -> int:
+    """An ISO time to whole milliseconds, 0 for none. The form that S3 has takes 0.4 µs, others 0.8."""
+    if not text:
+        return 0
+    if len(text) == 24 and text[16::3] == ":.Z" and (digits := text[17:19] + text[20:23]).isdecimal():
+        return _minute_ns(text[:16]) + int(digits) * 1_000_000
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return int(moment.timestamp() * 1000 + 0.5) * 1_000_000
+
+
+@functools.lru_cache(maxsize=4096)
+def _minute_ns(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
 def _parse_page_by_expat(body: bytes) -> Page:
@@ -209,7 +258,7 @@ def _parse_page_by_expat(body: bytes) -> Page:
                 Entry(
                     named(key),
                     int(size),
-                    _time_ns(modified) if modified else 0,
+                    _time_ns(modified or ""),
                     etag,
                     node.findtext("StorageClass") or "",
                 )
@@ -224,5 +273,7 @@ def _parse_page_by_expat(body: bytes) -> Page:
             f"The listing says {printable(count)[:20]} keys and shows {len(entries) + len(prefixes)}.", operation="List"
         )
     truncated = (element.findtext("IsTruncated") or "").strip() == "true"
-    token = element.findtext("NextContinuationToken") or element.findtext("NextMarker") or ""
-    return Page(entries, prefixes, truncated, token)
+    token = element.findtext("NextContinuationToken")
+    old = _is_old(count, token, element.find("Marker") is not None)
+    following = token or (not old and element.findtext("NextMarker")) or ""
+    return Page(entries, prefixes, truncated, following, old)
