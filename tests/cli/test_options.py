@@ -293,9 +293,6 @@ def test_h96_settings_do_not_show_the_customers_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("sync a s3://b-1 --delete", "There is no --delete yet: sync and copy delete nothing; "),
-        ("sync a s3://b-1 --exclude x", "There is no --exclude yet: there are no filters, "),
-        ("copy a s3://b-1 --include=*.txt", "There is no --include yet: there are no filters, "),
         ("sync a s3://b-1 --size-only", "There is no --size-only yet: size and time "),
         ("copy a s3://b-1 --recursive", "There is no --recursive and no need: "),
         ("sync a s3://b-1 --dryrun", "No such option --dryrun. Did you mean --dry-run? See "),

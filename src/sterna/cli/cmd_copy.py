@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import global_options, run_options, side_options, upload_options, verb
+from sterna.cli.options import filter_options, global_options, run_options, side_options, upload_options, verb
 
 
 @verb("Carry a file, folder, object or prefix.")
 @click.argument("source")
 @click.argument("destination")
+@filter_options
 @upload_options
 @run_options
 @side_options(twins=True)
@@ -24,16 +26,23 @@ def command(invocation: Invocation, /, source: str, destination: str, **values: 
     One of them is a local path or - (standard input or output), the other s3://bucket/key. What is there already, with
     the same size and time, is not moved again; nothing is deleted.
     """
+    from sterna.cli.filters import filters_of
     from sterna.cli.run import carry_out
     from sterna.cli.settings import run_settings
     from sterna.model.errors import WrongSetting
-    from sterna.model.location import LocalPath, parse_location
+    from sterna.model.location import BucketPath, LocalPath, parse_location
 
     ends = parse_location(source), parse_location(destination)
     to_output = isinstance(ends[1], LocalPath) and ends[1].is_stream
     if to_output and invocation.json:
         raise WrongSetting("--json and the destination - both want standard output; leave one of them off.")
-    settings = run_settings(values, *ends)
+    filters = filters_of(
+        values,
+        now_ns=time.time_ns(),
+        source_is_bucket=isinstance(ends[0], BucketPath),
+        input_is_taken=isinstance(ends[0], LocalPath) and ends[0].is_stream,
+    )
+    settings = run_settings(values, *ends, filters)
     return carry_out(
         invocation,
         lambda emit, tally, stop: invocation.jobs.copy(*ends, settings, emit=emit, tally=tally, stop=stop),

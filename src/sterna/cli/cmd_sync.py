@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import global_options, run_options, side_options, upload_options, verb
+from sterna.cli.options import (
+    deletion_options,
+    filter_options,
+    global_options,
+    run_options,
+    side_options,
+    upload_options,
+    verb,
+)
 
 
 @verb("Bring a destination in step with its source.")
 @click.argument("source")
 @click.argument("destination")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why, and change nothing.")
+@filter_options
+@deletion_options
 @upload_options
 @run_options
 @side_options(twins=True)
@@ -23,17 +34,20 @@ def command(invocation: Invocation, /, source: str, destination: str, dry_run: b
     """Bring what SOURCE has and DESTINATION lacks, or has in another version, to DESTINATION.
 
     One of them is a folder, the other s3://bucket/prefix. Files with the same size and time of modification are not
-    moved again. Nothing is deleted. A file counts as done when a second look has found it at the destination.
+    moved again. A file counts as done when a second look has found it at the destination. Nothing is deleted without
+    --delete; with it, what the filters leave out stays, and guards refuse what looks like an accident.
     """
+    from sterna.cli.filters import filters_of
     from sterna.cli.run import carry_out
-    from sterna.cli.settings import run_settings
+    from sterna.cli.settings import deletion_said, run_settings
     from sterna.model.errors import WrongSetting
-    from sterna.model.location import LocalPath, parse_location
+    from sterna.model.location import BucketPath, LocalPath, parse_location
 
     ends = parse_location(source), parse_location(destination)
     if any(isinstance(end, LocalPath) and end.is_stream for end in ends):
         raise WrongSetting("sync works on folders; for standard input or output, say sterna copy.")
-    settings = run_settings(values, *ends)
+    filters = filters_of(values, now_ns=time.time_ns(), source_is_bucket=isinstance(ends[0], BucketPath))
+    settings = run_settings(values, *ends, filters, deletion_said(values))
     return carry_out(
         invocation,
         lambda emit, tally, stop: invocation.jobs.sync(

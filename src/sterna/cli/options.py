@@ -19,6 +19,7 @@ SIDE = "Where the bucket is, and who we are there"
 UPLOADED = "What uploaded objects are given"
 RUNNING = "How it is done"
 CHOOSING = "What is looked at; the rest is invisible on both sides"
+DELETING = "What is deleted at the destination"
 SPEAKING = "What is said"
 ROLES = ("source", "destination")
 
@@ -136,6 +137,11 @@ def upload_options(function: F) -> F:
 def filter_options(function: F) -> F:
     """Which keys, and which of them by size, time and class."""
     return _declared(CHOOSING, _FILTER_OPTIONS, function)
+
+
+def deletion_options(function: F) -> F:
+    """Whether what the source lacks is deleted, and which guards are overridden."""
+    return _declared(DELETING, _DELETION_OPTIONS, function)
 
 
 def run_options(function: F) -> F:
@@ -406,6 +412,40 @@ _FILTER_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (
         "--storage-class-is",
         {"metavar": "CLASS", "multiple": True, "help": "Take only objects of this class. Repeatable."},
+    ),
+)
+
+_DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--delete",
+        {"is_flag": True}
+        | {
+            "help": "Delete what the source lacks, last, when all else has arrived; nothing moves before all is listed."
+        },
+    ),
+    (
+        "--max-delete",
+        {"metavar": "N|N%|none"}
+        | {"help": "Delete nothing where more would go. (100, or a tenth of the destination, whichever is more.)"},
+    ),
+    ("--allow-empty-source", {"is_flag": True, "help": "Delete also where the source is missing or empty."}),
+    (
+        "--allow-shrunken-source",
+        {"is_flag": True, "help": "Delete also where the source has less than half of what it had."},
+    ),
+    ("--allow-swapped", {"is_flag": True, "help": "Delete also where the two look as if they were swapped."}),
+    ("--allow-overlap", {"is_flag": True, "help": "Delete also where one of the two is inside the other."}),
+    (
+        "--allow-whole-machine",
+        {"is_flag": True, "help": "Delete also where the destination is a root or a home folder."},
+    ),
+    (
+        "--allow-other-file-system",
+        {"is_flag": True, "help": "Delete also where another file system is under the same path than before."},
+    ),
+    (
+        "--allow-changed-filters",
+        {"is_flag": True, "help": "Delete also where the filters are others than at the last run that deleted."},
     ),
 )
 

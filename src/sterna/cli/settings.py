@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sterna.cli.speech import complain
-from sterna.jobs.settings import Settings
+from sterna.jobs.settings import Deletion, Settings
 from sterna.model.errors import WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable, size_words
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
+from sterna.planning.filters import EVERYTHING, Filter
+from sterna.planning.guard import Guard, allowed_by
 from sterna.wire.credentials import Identity
 from sterna.wire.endpoints import Addressing, addressing_from_environment, endpoints_for
 from sterna.wire.side import Side
@@ -32,6 +34,7 @@ _UPLOADS_ONLY = (
     "content_disposition no_guess_mime_type symlinks"
 ).split()
 _DOWNLOADS_ONLY = ("no_fsync",)
+_ALLOWS = [guard.option[2:].replace("-", "_") for guard in Guard if guard is not Guard.MAX_DELETE]
 _KEY_BYTES = 32
 
 
@@ -48,7 +51,13 @@ def single_side(values: Values, location: BucketPath | None) -> Side:
     return _side({name: values[name] for name in _SIDE}, location.bucket if location else "")
 
 
-def run_settings(values: Values, source: Location, destination: Location) -> Settings:
+def run_settings(
+    values: Values,
+    source: Location,
+    destination: Location,
+    filters: Filter = EVERYTHING,
+    deletion: Deletion | None = None,
+) -> Settings:
     """Everything that ``sync`` or ``copy`` is told. Raises WrongSetting for what cannot be right."""
     _refuse_pair(source, destination)
     is_upload = isinstance(destination, BucketPath)
@@ -63,8 +72,23 @@ def run_settings(values: Values, source: Location, destination: Location) -> Set
         download=DownloadOptions(durable=not values["no_fsync"]),
         customer=_customer(values["sse_c_key_file"]),
         limits=_limits(values),
+        filters=filters,
+        deletion=deletion,
         symlinks=values["symlinks"] or "skip",
     )
+
+
+def deletion_said(values: Values) -> Deletion | None:
+    """What the options say of deletions: None where nothing is to be deleted."""
+    given = [_option(name) for name in _ALLOWS if values[name]]
+    if not values["delete"]:
+        given += ["--max-delete"] if values["max_delete"] is not None else []
+        if given:
+            raise WrongSetting(
+                f"{given[0]} is for --delete, without which nothing is deleted; add it, or leave this off."
+            )
+        return None
+    return Deletion(allowed_by(given, values["max_delete"]))
 
 
 def _refuse_pair(source: Location, destination: Location) -> None:

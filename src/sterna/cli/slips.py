@@ -27,12 +27,8 @@ _OTHER_OPTIONS = dict.fromkeys(
 # Options that people look for, since other tools have them, and what is the case here.
 _ABSENT = (
     (
-        ("--delete", "--delete-after", "--delete-before", "--delete-during", "--delete-excluded", "--remove"),
-        "yet: sync and copy delete nothing; what is no longer wanted is removed by sterna rm",
-    ),
-    (
-        ("--exclude", "--exclude-from", "--files-from", "--filter", "--filter-from", "--include", "--include-from"),
-        "yet: there are no filters, and what is below the source is taken as it is",
+        ("--delete-after", "--delete-before", "--delete-during", "--delete-excluded", "--remove"),
+        "here: sync --delete deletes what the source lacks, last; what filters leave out is never deleted",
     ),
     (
         ("--checksum", "--exact-timestamps", "--ignore-existing", "--ignore-times", "--size-only", "--update"),

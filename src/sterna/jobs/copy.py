@@ -79,7 +79,7 @@ async def _up(
                 upload_carrier(folder, bucket, settings, ledger.tally, stop) as carrier,
                 crew(standby, carrier, source, settings, ledger.tally, stop),
             ):
-                return await carry_over(folder, bucket, carrier, ledger, stop)
+                return await carry_over(folder, bucket, carrier, ledger, stop, filters=settings.filters)
     if not path.exists():
         raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
     full = bucket.prefix + path.name if location.says_folder else location.path
@@ -154,7 +154,7 @@ async def _below(
             download_carrier(bucket, folder, settings, ledger.tally, stop) as carrier,
             crew(standby, carrier, destination, settings, ledger.tally, stop),
         ):
-            return await carry_over(bucket, folder, carrier, ledger, stop)
+            return await carry_over(bucket, folder, carrier, ledger, stop, filters=settings.filters)
 
 
 async def _carry_one(carrier: Carrier, action: Action, ledger: Ledger) -> Summary:

@@ -1,20 +1,22 @@
-"""The flow, once, in full: list, compare, plan, move, prove, record, report."""
+"""The flow, once, in full: list, compare, plan, guard, move, prove, record, report; what is to be deleted goes last."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 from sterna.jobs.carriers import Carrier
+from sterna.jobs.deleting import Deleter
 from sterna.jobs.ledger import Ledger
 from sterna.model.actions import Action, Verb
-from sterna.model.entry import Entry
+from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import AccessDenied, SourceUnknown, SternaError, out_of
 from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
-from sterna.planning.compare import Plan
+from sterna.planning.filters import EVERYTHING, Filter
 from sterna.planning.merge import pairs
 from sterna.stores.store import Store
 
@@ -22,14 +24,43 @@ _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bo
 
 
 async def carry_over(
-    source: Store, target: Store, carrier: Carrier, ledger: Ledger, stop: Stop, *, dry_run: bool = False
+    source: Store,
+    target: Store,
+    carrier: Carrier,
+    ledger: Ledger,
+    stop: Stop,
+    *,
+    filters: Filter = EVERYTHING,
+    deleter: Deleter | None = None,
+    dry_run: bool = False,
 ) -> Summary:
-    """list → compare → plan → move → prove → record → report, range by range, several ranges at a time."""
+    """list → compare → plan → guard → move → prove → record → report, range by range, several ranges at a time.
+
+    Without a ``deleter`` ranges move while later ones are still listed. With one, all is listed and guarded first, so
+    that a refusal finds nothing changed; and what is to be deleted goes when everything else has arrived.
+    """
+    plans = planned(source, target, carrier, ledger, filters, deleter, dry_run=dry_run)
+    if deleter is not None:
+        plans = deleter.guarded(plans)
+    await carry(plans, carrier, ledger, stop, deleter, dry_run=dry_run)
+    return await ledger.settle(durable=carrier.is_durable)
+
+
+async def carry(
+    plans: AsyncGenerator[Sequence[Action], None],
+    carrier: Carrier,
+    ledger: Ledger,
+    stop: Stop,
+    deleter: Deleter | None = None,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """plan → move → prove → record, and at the end the deletions."""
     ranges = asyncio.Semaphore(_RANGES)
 
-    async def move(plan: Plan) -> None:
+    async def move(plan: Sequence[Action]) -> None:
         try:
-            actions, settled = await carrier.resolve(plan.actions)
+            actions, settled = await carrier.resolve(plan)
             ledger.record(settled)
             outcomes = await carrier.move(actions) if not dry_run else would_be(actions)
             if not dry_run:
@@ -39,46 +70,85 @@ async def carry_over(
             ranges.release()
 
     try:
-        async with asyncio.TaskGroup() as moving:
-            sources = entries(source, ledger, carrier.verb)
-            targets = entries(target, ledger, carrier.verb, quiet=True)
-            now_ns = time.time_ns()
-            async for page in pairs(sources, targets):
-                if not dry_run:
-                    await carrier.tidy()
-                plan = carrier.plan(page, now_ns)
-                ledger.kept(plan.kept, plan.kept_bytes)
-                ledger.planned(len(plan.actions), sum(action.size for action in plan.actions))
-                if plan.actions:
-                    await ranges.acquire()
-                    moving.create_task(move(plan))
+        async with asyncio.TaskGroup() as moving, aclosing(plans):
+            async for plan in plans:
+                await ranges.acquire()
+                moving.create_task(move(plan))
                 if stop.is_requested:
                     break
-            if not dry_run:
-                await carrier.tidy()
             ledger.tally.planning_done = True
+        if deleter is not None:
+            await deleter.delete(ledger, stop, would_be if dry_run else None)
     except BaseExceptionGroup as errors:
         raise out_of(errors) from None
-    return await ledger.settle(durable=carrier.is_durable)
 
 
-async def entries(store: Store, ledger: Ledger, verb: Verb, *, quiet: bool = False) -> AsyncIterator[Sequence[Entry]]:
-    """A store's pages; what was met and cannot be carried becomes outcomes at once."""
+async def planned(
+    source: Store,
+    target: Store,
+    carrier: Carrier,
+    ledger: Ledger,
+    filters: Filter,
+    deleter: Deleter | None,
+    *,
+    dry_run: bool,
+) -> AsyncGenerator[Sequence[Action], None]:
+    """list → compare → plan: the actions of a page of pairs at a time."""
+    now_ns = time.time_ns()
+    sources = entries(source, ledger, carrier.verb, filters, deleter)
+    targets = entries(target, ledger, carrier.verb, filters, deleter, quiet=True)
+    async with aclosing(sources), aclosing(targets):
+        async for both in pairs(sources, targets):
+            page = filters.chosen(both)
+            if not dry_run:
+                await carrier.tidy()
+            if deleter is not None:
+                deleter.see(page)
+            plan = carrier.plan(page, now_ns)
+            ledger.kept(plan.kept, plan.kept_bytes)
+            ledger.planned(len(plan.actions), sum(action.size for action in plan.actions))
+            if plan.actions:
+                yield plan.actions
+    if not dry_run:
+        await carrier.tidy()
+
+
+async def entries(
+    store: Store,
+    ledger: Ledger,
+    verb: Verb,
+    filters: Filter = EVERYTHING,
+    deleter: Deleter | None = None,
+    *,
+    quiet: bool = False,
+) -> AsyncGenerator[Sequence[Entry], None]:
+    """A store's pages, without what the filters leave out by name; what was met and cannot be carried becomes outcomes
+    at once, and what is below it is unknown: never deleted.
+    """
     try:
         async for page in store.pages():
-            if page.troubles and not quiet:
-                ledger.troubles(page.troubles, verb.value)
+            if page.troubles:
+                if deleter is not None:
+                    deleter.unknown(page.troubles)
+                if not quiet and (told := concerned(page.troubles, filters)):
+                    ledger.troubles(told, verb.value)
+            shown = filters.visible(page.entries)
             if quiet:
                 ledger.tally.listed_target += len(page.entries)
             else:
                 ledger.tally.listed_source += len(page.entries)
-            if page.entries:
-                yield page.entries
+            if shown:
+                yield shown
     except SternaError as error:
-        told = error if quiet else as_source(error)
-        if told is error:
+        told_of = error if quiet else as_source(error)
+        if told_of is error:
             raise
-        raise told from error
+        raise told_of from error
+
+
+def concerned(troubles: Sequence[Trouble], filters: Filter) -> list[Trouble]:
+    """The troubles that concern what the filters let pass."""
+    return [trouble for trouble in troubles if filters.concerns(trouble)]
 
 
 def as_source(error: SternaError) -> SternaError:
@@ -90,4 +160,7 @@ def as_source(error: SternaError) -> SternaError:
 
 def would_be(actions: Sequence[Action]) -> list[Outcome]:
     """What a dry run says of its actions."""
-    return [Outcome(one.verb.value, one.key, Status.PLANNED, size=one.size, because=one.because) for one in actions]
+    return [
+        Outcome(one.verb.value, one.key, Status.PLANNED, size=one.bytes_concerned, because=one.because)
+        for one in actions
+    ]

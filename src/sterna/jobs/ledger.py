@@ -37,6 +37,7 @@ class Ledger:
         self._began = time.perf_counter()
         self._moved_before, self._wasted_before = tally.moved_bytes, tally.wasted_bytes
         self._ended = 0
+        self.failed_moves = 0  # what was to be moved and was not; without names that a listing could not carry
         self._planned_before = tally.planned_objects
         self._watch = asyncio.get_running_loop().create_task(self._watch_speed())
         emit(RunStarted(command, source, destination, self.summary.started_s))
@@ -95,6 +96,7 @@ class Ledger:
             elif status is Status.FAILED:
                 summary.failed += 1
                 tally.failed_objects += 1
+                self.failed_moves += not unplanned
                 if len(summary.failures) < FAILURES_KEPT:
                     summary.failures.append(one)
             elif status is Status.KEPT:

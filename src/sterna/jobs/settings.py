@@ -7,7 +7,18 @@ from typing import Literal
 
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
 from sterna.planning.filters import EVERYTHING, Filter
+from sterna.planning.guard import Allowed
 from sterna.wire.side import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What the source lacks is deleted at the destination, as far as the guards allow it. ``trash``: it is moved there
+    instead, a prefix of the same bucket or a folder beside the destination, and so is what is written over.
+    """
+
+    allowed: Allowed = field(default_factory=Allowed)
+    trash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,4 +32,5 @@ class Settings:
     customer: Customer = field(default_factory=Customer)
     limits: Limits = field(default_factory=Limits)
     filters: Filter = EVERYTHING
+    deletion: Deletion | None = None
     symlinks: Literal["skip", "follow"] = "skip"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sterna.jobs.carriers import download_carrier, upload_carrier
 from sterna.jobs.crew import crew
+from sterna.jobs.deleting import Deleter, Eraser
 from sterna.jobs.job import as_source, carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
@@ -20,6 +21,8 @@ from sterna.model.events import Emit, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
 from sterna.model.units import printable
+from sterna.moving.delete import BucketEraser, FolderEraser
+from sterna.planning.guard import Places
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
 
@@ -35,7 +38,8 @@ async def sync(
     dry_run: bool = False,
     standby: Standby | None = None,
 ) -> Summary:
-    """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; delete nothing.
+    """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; what the source
+    lacks is deleted there where ``settings.deletion`` says so.
 
     ``standby``: where helper processes come from, if any may be had.
 
@@ -55,7 +59,11 @@ async def sync(
                         upload_carrier(folder, bucket, settings, tally, stop) as carrier,
                         crew(standby, carrier, source, settings, tally, stop),
                     ):
-                        return await carry_over(folder, bucket, carrier, ledger, stop, dry_run=dry_run)
+                        with _deleter(settings, source, destination, BucketEraser(bucket)) as deleter:
+                            return await carry_over(
+                                folder, bucket, carrier, ledger, stop,
+                                filters=settings.filters, deleter=deleter, dry_run=dry_run,
+                            )  # fmt: skip
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
             async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
                 if not os.path.lexists(destination.path):
@@ -66,10 +74,28 @@ async def sync(
                         download_carrier(bucket, folder, settings, tally, stop) as carrier,
                         crew(standby, carrier, destination, settings, tally, stop),
                     ):
-                        return await carry_over(bucket, folder, carrier, ledger, stop, dry_run=dry_run)
+                        with _deleter(settings, source, destination, FolderEraser(folder.folder)) as deleter:
+                            return await carry_over(
+                                bucket, folder, carrier, ledger, stop,
+                                filters=settings.filters, deleter=deleter, dry_run=dry_run,
+                            )  # fmt: skip
         raise WrongSetting("sync works between a folder and s3://bucket/prefix; one side must be each.")
     finally:
         await ledger.close()
+
+
+def _deleter(
+    settings: Settings, source: Location, destination: Location, eraser: Eraser
+) -> AbstractContextManager[Deleter | None]:
+    if settings.deletion is None:
+        return nullcontext()
+    places = Places(_resolved(source), _resolved(destination), filters=settings.filters.fingerprint, home=Path.home())
+    return Deleter(eraser, places, settings.filters, settings.deletion.allowed)
+
+
+def _resolved(location: Location) -> Location:
+    """A local path with its symbolic links followed: two names of one folder must be seen to be one."""
+    return LocalPath(location.path.resolve()) if isinstance(location, LocalPath) else location
 
 
 async def _must_hold_something(bucket: S3Store) -> None:

@@ -36,3 +36,9 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     @property
     def size(self) -> int:
         return self.source.size if self.source is not None else 0
+
+    @property
+    def bytes_concerned(self) -> int:
+        """Bytes that are moved, or that are no more afterwards."""
+        concerned = self.target if self.verb is Verb.DELETE else self.source
+        return concerned.size if concerned is not None else 0
