@@ -18,7 +18,7 @@ from harness.plot import svg
 from harness.programs import Programs, prepared
 from harness.report import as_json, machine, table
 from harness.rounds import MEMORY_ROUND, Run, runs_of, scratch_folder
-from harness.tools import Tool, tools
+from harness.tools import LISTS, Tool, tools
 from harness.verdicts import Result, all_met
 from harness.workloads import WORKLOADS, Workload, quick
 
@@ -111,7 +111,8 @@ def _measured(
     scratch: Path,
 ) -> Result:
     """All runs of a workload, told as they come."""
-    names = ["sterna", *peers] if workload.name == "version" else ["sterna", *peers, "floor"]
+    has_floor = workload.name != "version" and workload.kind not in LISTS
+    names = ["sterna", *peers, "floor"] if has_floor else ["sterna", *peers]
     taking_part = {name: available[name] for name in names if name in available}
     print(f"\n{workload.title}", flush=True)
     runs = []

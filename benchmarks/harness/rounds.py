@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.measure import Measurement, measure
 from harness.programs import Programs
 from harness.server import NullServer, null_server
-from harness.tools import PREFIX, Job, Kind, Tool, environment_of
+from harness.tools import LISTS, PREFIX, Job, Kind, Tool, environment_of
 from harness.trees import made
 from harness.workloads import Workload
 
@@ -129,7 +129,8 @@ def _stage(
     _spread(scratch)
     names = scratch / "names"
     moved = workload.tree.synthetic_keys() if workload.kind is Kind.DOWN else workload.tree.names()
-    names.write_text("".join(f"{name}\n" for name in moved))
+    if workload.kind not in LISTS:
+        names.write_text("".join(f"{name}\n" for name in moved))
     source = made(cache, workload.tree) if workload.kind in (Kind.UP, Kind.UNCHANGED) else scratch
     server = (
         nullcontext(None)
@@ -221,6 +222,14 @@ def _failure(measurement: Measurement) -> str | None:
 def _undone(workload: Workload, tool: Tool, job: Job, requests: dict[str, int]) -> str | None:
     """What a tool that answered 0 did not do, in a sentence."""
     if job.kind is Kind.VERSION:
+        return None
+    if job.kind in LISTS:
+        serial = -(-workload.tree.files // 1000)
+        pages = requests.get("list", 0)
+        if pages < serial:
+            return f"it asked for {pages} pages, and there are {serial}"
+        if tool.name == "sterna" and workload.most_pages and pages > workload.most_pages * serial:
+            return f"it asked for {pages} pages, more than {workload.most_pages} times the {serial} that there are"
         return None
     if job.kind is Kind.UNCHANGED:
         written = {name: requests[name] for name in WRITES if name in requests}

@@ -24,6 +24,8 @@ class ServerOptions:
     keys: int = 0
     size: int = 4096
     latency_ms: int = 0
+    list_latency_ms: int | None = None
+    layout: str = "tree"
     tls: bool = False
 
 
@@ -80,6 +82,9 @@ class NullServer:
 def null_server(program: Path, options: ServerOptions, certificate: Certificate | None) -> Iterator[NullServer]:
     """Start a server for the length of a `with`. It watches its stdin, so it ends with us even if we are killed."""
     words = [f"keys={options.keys}", f"size={options.size}", f"latency_ms={options.latency_ms}"]
+    words.append(f"layout={options.layout}")
+    if options.list_latency_ms is not None:
+        words.append(f"list_latency_ms={options.list_latency_ms}")
     if options.tls:
         assert certificate is not None
         words.append(f"tls={certificate.chain},{certificate.key}")

@@ -17,7 +17,12 @@ class Kind(Enum):
     UP = "up"  # a folder into an empty bucket
     DOWN = "down"  # a bucket into an empty folder
     UNCHANGED = "unchanged"  # a folder into a bucket that has it all
+    LIST = "list"  # every key of a bucket
+    USAGE = "usage"  # how many there are, and their bytes
     VERSION = "version"
+
+
+LISTS = (Kind.LIST, Kind.USAGE)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,9 @@ def _then_flush(command: list[str], job: Job) -> list[str]:
 def _sterna(sterna: list[str], job: Job) -> list[str]:
     if job.kind is Kind.VERSION:
         return [*sterna, "--version"]
+    if job.kind in LISTS:
+        verb = ["ls", "-r"] if job.kind is Kind.LIST else ["du"]
+        return [*sterna, *verb, f"s3://{job.bucket}", "--endpoint-url", job.url]
     ends = [f"s3://{job.bucket}", str(job.folder)] if job.kind is Kind.DOWN else [str(job.folder), job.target]
     options = ["--endpoint-url", job.url, "--no-progress"]
     if job.kind is Kind.DOWN and not job.durable:
@@ -105,6 +113,8 @@ def _s5cmd(program: str) -> Tool:
     def command(job: Job) -> list[str]:
         if job.kind is Kind.VERSION:
             return [program, "version"]
+        if job.kind in LISTS:
+            return [program, "--endpoint-url", job.url, "ls", f"s3://{job.bucket}/*"]
         verb = "sync" if job.kind is Kind.UNCHANGED else "cp"  # cp lists no destination: its fastest way
         ends = [f"s3://{job.bucket}/*", f"{job.folder}/"]
         if job.kind is not Kind.DOWN:
@@ -118,6 +128,8 @@ def _rclone(program: str) -> Tool:
     def command(job: Job) -> list[str]:
         if job.kind is Kind.VERSION:
             return [program, "version"]
+        if job.kind in LISTS:
+            return [program, "lsf", "-R", "--fast-list", f"null:{job.bucket}"]
         ends = [f"null:{job.bucket}", str(job.folder)]
         if job.kind is not Kind.DOWN:
             ends = [str(job.folder), f"null:{job.bucket}/{PREFIX}"]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from harness.server import ServerOptions
-from harness.tools import Kind
+from harness.tools import LISTS, Kind
 from harness.trees import Tree
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -30,13 +30,23 @@ class Workload:
     durable: bool = False
     latency_ms: int = 0
     tls: bool = False
+    list_latency_ms: int | None = None
+    layout: str = "tree"
     most_rounds: int = 99
+    most_pages: float | None = None  # of those that a serial listing needs
     floor_connections: int = 8
 
     @property
     def server_options(self) -> ServerOptions:
-        keys = self.tree.files if self.kind is Kind.DOWN else 0
-        return ServerOptions(keys=keys, size=self.tree.size, latency_ms=self.latency_ms, tls=self.tls)
+        keys = self.tree.files if self.kind in (Kind.DOWN, *LISTS) else 0
+        return ServerOptions(
+            keys=keys,
+            size=self.tree.size,
+            latency_ms=self.latency_ms,
+            list_latency_ms=self.list_latency_ms,
+            layout=self.layout,
+            tls=self.tls,
+        )
 
     @property
     def peers(self) -> list[str]:
@@ -48,6 +58,7 @@ def both(peer: str, wall: float, cpu: float, stretch: float | None = None) -> tu
     return Bound(peer, "wall", wall), Bound(peer, "cpu", cpu, stretch)
 
 
+MILLION = Tree(1_000_000, 4 * KIB)
 SMALL, LARGE = Tree(20_000, 4 * KIB), Tree(8, 256 * MIB)
 SMALL_MB, LARGE_MB = 200, 600  # peak memory of all processes together
 
@@ -85,6 +96,20 @@ def over_tls(workload: Workload, cpu: float) -> Workload:
 def durable(workload: Workload, wall: float) -> Workload:
     name, title = f"{workload.name}-durable", f"{workload.title}, durable"
     return replace(workload, name=name, title=title, durable=True, bounds=(Bound("s5cmd", "wall", wall),))
+
+
+def listed(layout: str) -> Workload:
+    """A million keys behind 50 ms a page: one by one that is 50 s. One round: their figures are the latency's."""
+    bounds = Bound("s5cmd", "wall", 0.10), Bound("rclone", "wall", 0.10)
+    return Workload(
+        f"list-{layout}", f"list 1,000,000 keys, 50 ms, {layout}", Kind.LIST, MILLION, bounds, memory_mb=None,
+        list_latency_ms=50, layout=layout, most_rounds=1, most_pages=1.5,
+    )  # fmt: skip
+
+
+def counted(name: str, title: str, kind: Kind) -> Workload:
+    bounds = Bound("s5cmd", "wall", 0.50), Bound("rclone", "wall", 0.50)
+    return Workload(name, title, kind, MILLION, bounds, memory_mb=None, most_pages=1.5)
 
 
 WORKLOADS = (
@@ -136,6 +161,11 @@ WORKLOADS = (
         both("s5cmd", 0.10, 0.10) + both("rclone", 0.40, 0.40),
         memory_mb=SMALL_MB,
     ),
+    listed("tree"),
+    listed("flat"),
+    listed("skewed"),
+    counted("list-1m", "list 1,000,000 keys", Kind.LIST),
+    counted("usage-1m", "count 1,000,000 keys", Kind.USAGE),
     Workload("unchanged-10", "10 unchanged files", Kind.UNCHANGED, Tree(10, 4 * KIB), (Bound("aws", "wall", 0.50),)),
     Workload("version", "--version", Kind.VERSION, Tree(0, 0), (Bound(None, "cpu", 0.060),)),
 )
@@ -146,6 +176,7 @@ QUICK_TREES = {
     Tree(10_000, 256 * KIB): Tree(1_000, 256 * KIB),
     Tree(1, 5 * GIB): Tree(1, 512 * MIB),
     Tree(200_000, 64): Tree(10_000, 64),
+    MILLION: Tree(20_000, 4 * KIB),
 }
 QUICK_AWS = Tree(300, 4 * KIB)
 
