@@ -130,8 +130,9 @@ def test_locations_arrive() -> None:
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        ("sync s3://a-1 s3://b-1", ["bucket to bucket", "later release"]),
-        ("copy s3://a-1 s3://b-1", ["bucket to bucket", "later release"]),
+        ("sync s3://a-1 s3://b-1 --symlinks follow", ["--symlinks", "both sides are in buckets"]),
+        ("sync s3://a-1 s3://b-1 --no-guess-mime-type", ["--no-guess-mime-type", "bucket to bucket"]),
+        ("copy s3://a-1 s3://b-1 --no-fsync", ["--no-fsync", "downloads", "bucket to bucket"]),
         ("sync a b", ["Neither", "s3://"]),
         ("sync - s3://b-1", ["sync", "copy"]),
         ("copy s3://b-1/k - --json", ["--json", "-"]),
@@ -293,10 +294,12 @@ def test_h96_settings_do_not_show_the_customers_key(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("sync a s3://b-1 --size-only", "There is no --size-only yet: size and time "),
+        ("sync a s3://b-1 --size-only", "There is no --size-only here: --compare says by what "),
         ("copy a s3://b-1 --recursive", "There is no --recursive and no need: "),
         ("sync a s3://b-1 --dryrun", "No such option --dryrun. Did you mean --dry-run? See "),
         ("sync a s3://b-1 --transfers 4", "No such option --transfers. Did you mean --workers? See "),
+        ("sync a s3://b-1 --limit-rate 1M", "No such option --limit-rate. Did you mean --bwlimit? See "),
+        ("ls s3://b-1 --bwlimit 1M", "No such option --bwlimit. See "),
         ("ls s3://b-1 --transfers 4", "No such option --transfers. See "),
         ("sync a s3://b-1 --prune", "No such option --prune. See "),
         ("rm s3://b-1/x --dry-run", "No such option --dry-run. See "),
@@ -309,3 +312,39 @@ def test_an_option_that_is_not_there_is_told_so_and_another_named_only_where_it_
     said = refused(capsys, *arguments.split(" "))
     assert said.startswith(sentence)
     assert said.endswith("--help.")
+
+
+def test_limits_of_speed_and_requests_arrive_and_only_then_is_there_a_control(tmp_path: Path) -> None:
+    file = tmp_path / "control"
+    file.write_text("workers = 3")
+    settings = settings_of("a", "s3://b-1", "--bwlimit", "08:00,1MiB Sat-00:00,off", "--max-requests-per-second", "9")
+    assert len(settings.limits.bwlimit.moments) == 8
+    assert settings.limits.max_requests_per_second == 9
+    assert settings.control is not None
+    assert settings_of("a", "s3://b-1").control is None
+    assert "workers 3" in str(settings_of("a", "s3://b-1", "--control", str(file)).control)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--bwlimit", "fast", "'fast' is no speed; write for example 10MiB"),
+        ("--bwlimit", "100", "1KiB is the least"),
+        ("--bwlimit", "08:00,1M 25:00,2M", "'25:00,2M' is no moment of a timetable"),
+        ("--max-requests-per-second", "0", "0 is not in the range"),
+        ("--control", ".", "The control file . cannot be read: "),
+    ],
+)
+def test_limits_that_cannot_be_right_are_refused_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], option: str, value: str, words: str
+) -> None:
+    assert words in refused(capsys, "sync", "a", "s3://b-1", option, value)
+
+
+def test_a_mistake_in_a_control_file_is_refused_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "control"
+    file.write_text("bandwidth = 1M")
+    said = refused(capsys, "sync", "a", "s3://b-1", "--control", str(file))
+    assert "'bandwidth' is none of bwlimit, max-requests-per-second, workers, max-memory." in said

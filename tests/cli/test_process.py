@@ -73,6 +73,20 @@ def test_h109_one_signal_ends_a_run_in_good_order(number: signal.Signals, code: 
     assert out.splitlines()[-1].startswith("INTERRUPTED: 12 of 20 objects are in place, 8 objects are left")
 
 
+def test_sigusr1_tells_where_a_run_stands_and_sigusr2_ends_nothing() -> None:
+    with started("parks", *SYNC, "--bwlimit", "1MiB", "--quiet") as process:
+        assert process.stderr is not None
+        process.send_signal(signal.SIGUSR2)
+        process.send_signal(signal.SIGUSR1)
+        line = process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 143
+    assert "12 of 20 objects" in line
+    assert line.endswith("max-memory 512.0 MiB\n")
+    assert "bwlimit no limit, " in line
+
+
 def test_h109_a_stalled_run_ends_within_five_seconds_of_a_signal() -> None:
     with started("stalls", *SYNC) as process:
         began = time.monotonic()

@@ -14,6 +14,8 @@ import pytest
 from sterna.jobs import scout
 from sterna.jobs.scout import Errand, scouted
 from sterna.model.errors import SourceUnknown, SternaError
+from sterna.planning.filters import EVERYTHING, Filter
+from sterna.planning.rules import in_order, option_rule
 from sterna.stores import local
 from sterna.stores.local import LocalStore, WalkLost
 from sterna.stores.walk import Page, pages
@@ -119,6 +121,48 @@ def test_a_scout_that_dies_is_replaced_by_this_process_from_where_it_was_h94(fol
 
     found, wanted = asyncio.run(listed(folder, dies_after_a_page)), truth(folder)
     assert found == wanted
+
+
+def test_neither_this_process_nor_a_scout_enters_folders_that_the_filters_leave_out(folder: Path) -> None:
+    filters = Filter(rules=in_order([option_rule("--exclude", "d0/*"), option_rule("--exclude", "d3/*")]))
+
+    async def run(errand: Errand) -> tuple[list[str], list[str]]:
+        keys, troubles = [], []
+        with LocalStore.open(folder, one_file_system=errand.one_file_system) as store:
+            store.may_hold = scout.pruning(filters)
+            store.elsewhere = lambda start_after: scouted(
+                by_a_thread(scout.serve), errand._replace(start_after=start_after)
+            )
+            async for page in store.pages():
+                keys += [entry.key for entry in page.entries]
+                troubles += [one.key for one in page.troubles]
+        return keys, troubles
+
+    found, troubles = asyncio.run(run(Errand(os.fspath(folder), "skip", "", identity(folder), filters)))
+    assert found == [key for key in truth(folder)[0] if filters.takes_key(key)]
+    assert len(found) == 700 + 700 + 600  # of d0, which this process met, and of d3, which the scout met, nothing
+    assert sorted(troubles) == sorted(truth(folder)[1])
+    assert scout.pruning(EVERYTHING) is None
+
+
+def test_a_scout_reads_links_and_escaped_names_as_this_process_does(folder: Path) -> None:
+    for number in range(3):
+        (folder / f"d{number}" / "f-link").symlink_to("x")
+        (folder / f"d{number}" / "%2E.").touch()
+
+    async def run() -> list[str]:
+        with LocalStore.open(folder, symlinks="store", escapes=True) as store:
+            errand = Errand(os.fspath(folder), "store", "", identity(folder), escapes=True)
+            store.elsewhere = lambda start_after: scouted(
+                by_a_thread(scout.serve), errand._replace(start_after=start_after)
+            )
+            return [entry.key async for page in store.pages() for entry in page.entries]
+
+    found = asyncio.run(run())
+    assert found == [e.key for page in pages(folder, symlinks="store", escapes=True) for e in page.entries]
+    assert [key for key in found if key.endswith((".rclonelink", ".."))] == [
+        f"d{number}/{name}" for number in range(3) for name in ("..", "f-link.rclonelink")
+    ]
 
 
 def test_a_scout_that_cannot_be_started_is_not_missed(folder: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sterna.model.actions import Verb
 from sterna.model.entry import Entry
 from sterna.moving.upload import is_noticed
-from sterna.planning.compare import plan_uploads, same_time
+from sterna.planning.compare import difference, plan_uploads
 from sterna.stores.s3 import Look
 
 S = 10**9
@@ -29,7 +29,7 @@ def _is_carried(file: Entry, found: Look) -> bool:
     actions = plan_uploads([(file, found.entry)], now_ns=2000 * S).actions
     if not actions or actions[0].verb is not Verb.LOOK:
         return bool(actions)
-    return found.mtime_ns is None or not same_time(found.mtime_ns, file.mtime_ns)
+    return difference(Verb.UPLOAD, file, found.entry, found.entry, found.mtime_ns) is not None
 
 
 @given(SIZES, TIMES, SIZES, NEAR, st.none() | TIMES)

@@ -36,7 +36,8 @@ def plans(draw: st.DrawFn, most: int = 6) -> list[Action]:
     actions = []
     for key in sorted(draw(st.sets(KEYS, max_size=most))):
         target = draw(st.none() | entries(st.just(key)))
-        actions.append(Action(draw(verbs), key, draw(TEXTS), draw(entries(st.just(key))), target))
+        source = draw(entries(st.just(key)))
+        actions.append(Action(draw(verbs), key, draw(TEXTS), source, target, draw(TEXTS)))
     actions += [
         Action(Verb.DELETE, key, draw(TEXTS), None, draw(entries(st.just(key))))
         for key in sorted(draw(st.sets(KEYS, max_size=most)))

@@ -6,7 +6,7 @@ import pytest
 
 from sterna.model.entry import Entry, Trouble
 from sterna.planning.unknown import Unknown
-from sterna.planning.verify import Comparison, Verdict
+from sterna.planning.verify import MD5_OF_NOTHING, Comparison, Finding, Sum, Verdict, even_cut, likely_cuts, sums_shown
 
 MD5 = "0" * 31 + "1"
 
@@ -32,6 +32,21 @@ def entry(size: int = 5, etag: str = "") -> Entry:
         ),
         (entry(), entry(), {}, {}, "unknown: same size, and no checksum that both sides have"),
         (entry(0), entry(0), {}, {}, "equal: both are empty"),
+        (entry(), entry(), {"MD5?": "x"}, {"MD5?": "x"}, "equal: same size and MD5"),
+        (
+            entry(),
+            entry(),
+            {"MD5?": "x"},
+            {"MD5?": "y"},
+            "unknown: same size, and no checksum that both sides have",
+        ),
+        (
+            entry(5, MD5_OF_NOTHING),
+            entry(5, MD5_OF_NOTHING),
+            {},
+            {},
+            "unknown: same size, and no checksum that both sides have",
+        ),
         (entry(5, MD5), entry(5, MD5), {}, {}, "equal: same size and ETag"),
         (entry(5, MD5 + "-3"), entry(5, MD5 + "-3"), {}, {}, "equal: same size and ETag"),
         (entry(5, MD5), entry(5, MD5 + "-1"), {}, {}, "unknown: same size, and no checksum that both sides have"),
@@ -88,3 +103,65 @@ def test_sizes_suffice_where_that_was_asked_for() -> None:
 def test_a_pair_of_nothing_is_none() -> None:
     with pytest.raises(ValueError, match="nothing"):
         Comparison().judge(None, None)
+
+
+def test_what_was_found_out_elsewhere_is_counted() -> None:
+    comparison = Comparison()
+    comparison.counted(Finding(Verdict.EQUAL, "a", "same bytes", entry(), entry()))
+    assert (comparison.counts[Verdict.EQUAL], comparison.equal_bytes, comparison.is_equal) == (1, 5, True)
+
+
+@pytest.mark.parametrize(
+    ("checksums", "etag", "flags", "expected"),
+    [
+        ({"CRC32C": "AAAA"}, "", {}, [Sum("CRC32C", "CRC32C", "AAAA")]),
+        ({"CRC32C": "AAAA-3"}, "", {"composite": True}, [Sum("CRC32C of 3 parts?", "CRC32C", "AAAA-3", 3)]),
+        ({"SHA256": "AAAA"}, "", {"composite": True}, []),  # rclone's and Ceph's way: of how many parts is not said
+        ({}, MD5, {}, []),
+        ({}, MD5, {"maybe_md5": True}, [Sum("MD5?", "MD5", MD5, is_etag=True)]),
+        ({}, MD5.upper(), {"maybe_md5": True, "surely_md5": True}, [Sum("MD5", "MD5", MD5, is_etag=True)]),
+        ({}, f"{MD5}-2", {"maybe_md5": True}, [Sum("MD5 of 2 parts?", "MD5", f"{MD5}-2", 2, is_etag=True)]),
+        ({}, f"{MD5}-2", {"maybe_md5": True, "surely_md5": True},
+         [Sum("MD5 of 2 parts?", "MD5", f"{MD5}-2", 2, is_etag=True)]),
+        ({}, f"{MD5}-0", {"maybe_md5": True}, []),
+        ({}, "opaque-1", {"maybe_md5": True}, []),
+        ({}, MD5_OF_NOTHING, {"maybe_md5": True, "surely_md5": True}, []),
+        ({"CRC32": "AA=="}, MD5, {"maybe_md5": True},
+         [Sum("CRC32", "CRC32", "AA=="), Sum("MD5?", "MD5", MD5, is_etag=True)]),
+    ],
+)  # fmt: skip
+def test_H13_H14_what_a_server_shows_is_taken_for_what_it_is(
+    checksums: dict[str, str], etag: str, flags: dict[str, bool], expected: list[Sum]
+) -> None:
+    assert sums_shown(checksums, etag, **flags) == expected
+
+
+def test_H14_an_etag_decides_against_only_where_it_is_known_to_be_an_md5() -> None:
+    [maybe] = sums_shown({}, MD5, maybe_md5=True)
+    [surely] = sums_shown({}, MD5, maybe_md5=True, surely_md5=True)
+    assert (maybe.decides, surely.decides) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "parts", "expected"),
+    [
+        (10, 10, 1, [10]),
+        (10, 9, 1, None),
+        (10, 5, 2, [5, 5]),
+        (11, 5, 3, [5, 5, 1]),
+        (11, 5, 2, None),
+        (11, 11, 2, None),  # a server that does not know such a question shows the whole
+        (11, 0, 2, None),
+    ],
+)
+def test_a_cut_is_even_or_not_known(size: int, first: int, parts: int, expected: list[int] | None) -> None:
+    assert even_cut(size, first, parts) == expected
+
+
+def test_likely_cuts_are_ours_and_those_of_others_and_few() -> None:
+    mib = 1 << 20
+    assert likely_cuts(9 * mib, 2, 8 * mib) == [[8 * mib, mib], [5 * mib, 4 * mib]]
+    assert likely_cuts(100 * mib, 1, 8 * mib) == [[100 * mib]]
+    assert likely_cuts(7, 3, 8 * mib) == []
+    assert all(sum(cut) == 999 * mib and len(cut) == 2 for cut in likely_cuts(999 * mib, 2, 8 * mib))
+    assert len(likely_cuts(60 * mib, 1, 60 * mib)) == 1

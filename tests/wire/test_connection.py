@@ -12,6 +12,8 @@ import pytest
 
 from sterna.model.errors import ConnectionLost, Corrupt, ObjectChanged, SternaError
 from sterna.wire.connection import SLICE, Connection, FilePart, Response
+from sterna.wire.limits import Allowance, Throttle
+from tests.wire.clock import FakeLoop
 from tests.wire.loopback import listening
 
 T = TypeVar("T")
@@ -23,10 +25,10 @@ GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 class MemoryTransport(asyncio.Transport):
     """A transport whose other end is the test: what is written is kept, what is fed is read unless reading is paused."""
 
-    def __init__(self) -> None:
+    def __init__(self, throttle: Throttle | None = None) -> None:
         super().__init__()
         self.loop = asyncio.get_running_loop()
-        self.connection = Connection(self.loop)
+        self.connection = Connection(self.loop, throttle)
         self.sent = bytearray()
         self.pending = bytearray()
         self.reading = True
@@ -780,5 +782,221 @@ def test_an_answer_before_a_file_was_sent_ends_the_sending(file: tuple[int, byte
         assert (result.status, reusable) == (503, False)
         assert received[: len(data)] == data[: len(received)]
         assert len(received) < 1 << 28
+
+    run(test)
+
+
+# Under a limit
+
+
+def limited(clock: FakeLoop, **rates: float) -> Throttle:
+    throttle = Throttle(clock.as_loop, SLICE)
+    throttle.allow(Allowance(8, 1 << 30, **rates))
+    return throttle
+
+
+async def settle() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+def test_a_body_goes_out_slice_by_slice_each_in_its_turn() -> None:
+    async def test() -> None:
+        clock = FakeLoop()
+        throttle = limited(clock, up=200_000)  # slices of 10,000, and twice that at once
+        transport = MemoryTransport(throttle)
+        body = os.urandom(45_000)
+        await throttle.admit("PUT", "k", len(body))
+        task = await begun(transport.connection.exchange(b"HEAD", body))
+        seen = []
+        for _ in range(6):
+            await settle()
+            seen.append((len(transport.sent) - 4, transport.connection.is_paused))
+            clock.pass_s(0.05)
+        assert seen == [
+            (20_000, True),
+            (30_000, True),
+            (40_000, True),
+            (45_000, False),
+            (45_000, False),
+            (45_000, False),
+        ]
+        assert transport.sent == b"HEAD" + body
+        transport.feed(sized(b""))
+        assert (await task).status == 200
+        assert transport.connection.reusable
+
+    run(test)
+
+
+def test_a_limit_that_ends_lets_the_rest_go_at_once() -> None:
+    async def test() -> None:
+        throttle = limited(FakeLoop(), up=20_000)
+        transport = MemoryTransport(throttle)
+        task = await begun(transport.connection.exchange(b"", bytes(3 * SLICE)))
+        await settle()
+        assert len(transport.sent) < 10_000
+        throttle.allow(Allowance(8, 1 << 30))
+        await settle()
+        assert len(transport.sent) == 3 * SLICE
+        transport.feed(sized(b""))
+        await task
+
+    run(test)
+
+
+@pytest.mark.parametrize("ends", ("answered", "lost", "cancelled"))
+def test_what_ends_while_it_waits_for_its_turn_ends_at_once_and_pays_nothing(ends: str) -> None:
+    async def test() -> None:
+        clock = FakeLoop()
+        throttle = limited(clock, up=20_000)
+        transport = MemoryTransport(throttle)
+        task = await begun(transport.connection.exchange(b"", bytes(100_000)))
+        await settle()
+        assert throttle.up is not None
+        behind = throttle.up.reserve(1)
+        assert behind is not None
+        if ends == "answered":
+            transport.feed(sized(b"<Error/>", "403 Forbidden"))
+            assert (await task).status == 403
+        elif ends == "lost":
+            transport.hang_up()
+            assert "closed before any" in (await error_of(task)).sentence
+        else:
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert not transport.connection.reusable
+        clock.pass_s(0.06)
+        assert behind.done()
+        await settle()
+
+    run(test)
+
+
+def test_a_file_is_sent_slice_by_slice_too(tmp_path: Path) -> None:
+    async def test() -> None:
+        data = os.urandom(300_000)
+        file = tmp_path / "f"
+        file.write_bytes(data)
+        got = bytearray()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while len(got) < len(data):
+                got.extend(await reader.read(1 << 20))
+            writer.write(sized(b""))
+            await writer.drain()
+            await reader.read()
+
+        clock = FakeLoop()
+        throttle = limited(clock, up=1_000_000)  # slices of 50,000, and twice that at once
+        loop = asyncio.get_running_loop()
+        async with listening(serve) as port:
+            _, connection = await loop.create_connection(lambda: Connection(loop, throttle), "127.0.0.1", port)
+            fd = os.open(file, os.O_RDONLY)
+            try:
+                await throttle.admit("PUT", "k", len(data))
+                task = await begun(connection.exchange(b"", FilePart(fd, 0, len(data))))
+                while not connection.is_paused:  # noqa: ASYNC110 - it tells no event
+                    await asyncio.sleep(0.001)
+                assert connection.moved == 100_000
+                while not task.done():
+                    clock.pass_s(0.05)
+                    await asyncio.sleep(0.001)
+                assert (await task).status == 200
+            finally:
+                os.close(fd)
+                connection.close()
+        assert bytes(got) == data
+
+    run(test)
+
+
+@pytest.mark.parametrize("with_sink", (True, False))
+def test_an_object_is_read_slice_by_slice_and_paid_for_in_full(with_sink: bool) -> None:
+    async def test() -> None:
+        clock = FakeLoop()
+        throttle = limited(clock, down=200_000)
+        transport = MemoryTransport(throttle)
+        body = os.urandom(100_000)
+        sink = MemorySink(7_000) if with_sink else None
+        transport.connection.brings_object = True
+        task = await begun(transport.connection.exchange(GET, sink=sink))
+        transport.feed(sized(body))
+        waited_s = 0.0
+        while not task.done():
+            assert transport.connection.is_paused
+            assert not transport.reading
+            clock.pass_s(0.05)
+            waited_s += 0.05
+            await settle()
+        response = await task
+        assert (bytes(sink.got) if sink is not None else response.body) == body
+        assert 0.35 < waited_s <= 0.5
+        assert not transport.connection.is_paused
+        assert throttle.down is not None
+        assert throttle.down.reserve(0) is not None or waited_s == 0.5  # the next one waits for what was owed
+        assert transport.connection.reusable
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("with_sink", [False, True])
+def test_an_answer_is_the_same_under_a_limit_however_it_is_split(name: str, with_sink: bool) -> None:
+    raw, body = ANSWERS[name]
+
+    async def test() -> None:
+        clock = FakeLoop()
+        throttle = limited(clock, down=1)
+        throttle.down_slice = 3
+        transport = MemoryTransport(throttle)
+        for cut in range(1, len(raw) + 1):
+            sink = MemorySink(4) if with_sink else None
+            transport.connection.brings_object = True
+            task = await begun(transport.connection.exchange(GET, sink=sink))
+            transport.feed(raw[:cut])
+            transport.feed(raw[cut:])
+            while not task.done():
+                clock.pass_s(10_000)
+                await settle()
+            response = await task
+            poured = bytes(sink.got) if sink is not None and response.status == 200 else bytes(response.body)
+            assert poured == body, cut
+            assert transport.connection.reusable
+            await settle()
+            assert transport.reading
+
+    run(test)
+
+
+def test_a_sink_that_is_full_and_a_turn_that_is_not_come_are_both_waited_for() -> None:
+    async def test() -> None:
+        clock = FakeLoop()
+        transport = MemoryTransport(limited(clock, down=200_000))
+        sink = MemorySink(5_000, slots=1)
+        task = await begun(transport.connection.exchange(GET, sink=sink))
+        transport.feed(sized(bytes(30_000)))
+        sink.empty()
+        clock.pass_s(10)
+        await settle()
+        assert not transport.reading  # its turn has come, and the sink is full
+        while not task.done():
+            clock.pass_s(10)
+            await settle()
+            if not task.done():
+                sink.empty()
+            await settle()
+        assert len(sink.got) == 30_000
+
+    run(test)
+
+
+def test_what_is_no_object_is_not_slowed() -> None:
+    async def test() -> None:
+        transport = MemoryTransport(limited(FakeLoop(), up=20_000, down=20_000))
+        task = await begun(transport.connection.exchange(GET))
+        transport.feed(sized(bytes(900_000)))
+        assert len((await task).body) == 900_000
 
     run(test)

@@ -19,6 +19,7 @@ from sterna.wire.endpoints import (
     addressing_from_environment,
     endpoints_for,
     is_loopback,
+    is_one_server,
     region_from_refusal,
     same_partition,
     tls_context,
@@ -496,3 +497,32 @@ def test_endpoints_say_where_they_are() -> None:
     assert urlsplit(str(endpoint)).port == 8443
     assert endpoint.is_tls
     assert not endpoint.is_loopback
+
+
+# -- Two sides
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (Addressing(), Addressing(), True),
+        (Addressing(region="eu-west-1"), Addressing(region="us-east-2"), True),
+        (Addressing(region="eu-west-1", dualstack=True), Addressing(fips=True), True),
+        (Addressing(region="us-gov-west-1"), Addressing(), False),
+        (Addressing(region="cn-north-1"), Addressing(region="eu-west-1"), False),
+        (Addressing(urls=("https://s3.eu-west-1.amazonaws.com",), region="eu-west-1"), Addressing(), True),
+        (Addressing(urls=("https://s3.example.com",)), Addressing(), False),
+        (Addressing(urls=("https://s3.example.com",)), Addressing(urls=("https://S3.Example.com.:443/",)), True),
+        (Addressing(urls=("https://s3.example.com",)), Addressing(urls=("https://s3.example.com:8443",)), False),
+        (Addressing(urls=("https://s3.example.com/a",)), Addressing(urls=("https://s3.example.com/b",)), False),
+        (Addressing(urls=("https://evil-amazonaws.com",)), Addressing(), False),
+        (Addressing(urls=("http://localhost:9000",)), Addressing(urls=("http://127.0.0.1:9000",)), True),
+        (Addressing(urls=("http://a:1", "http://b:1")), Addressing(urls=("http://b:1", "http://c:1")), True),
+        (Addressing(urls=("http://a:1",)), Addressing(urls=("http://b:1",)), False),
+    ],
+)
+def test_two_sides_are_one_server_where_they_share_an_endpoint_or_a_partition(
+    one: Addressing, other: Addressing, expected: bool
+) -> None:
+    assert is_one_server(one, other) is expected
+    assert is_one_server(other, one) is expected

@@ -300,3 +300,29 @@ def test_a_closed_gate_leaves_no_task_behind() -> None:
         assert asyncio.all_tasks() == before
 
     run(test)
+
+
+def test_its_most_can_be_told_anew(clock: FakeTime) -> None:
+    gate = Gate(256, Tally())
+    gate.set_most(3)
+    assert (gate.limit, gate.most) == (3, 3)
+    gate.set_most(0)
+    assert (gate.limit, gate.most) == (1, 1)
+    gate.set_most(100)
+    assert (gate.limit, gate.most) == (START, 100)
+    gate.slow_down()
+    gate.set_most(200)
+    assert gate.limit == START // 2  # the server has said that it is enough
+
+
+def test_it_does_not_climb_while_a_limit_is_what_requests_wait_for(clock: FakeTime) -> None:
+    async def test() -> None:
+        tally = Tally()
+        gate = Gate(64, tally)
+        gate.held_by = lambda: "--bwlimit"
+        limits = await pass_through(gate, clock, 200, 4)
+        assert set(limits) == {START}
+        assert tally.limited_by == "--bwlimit"
+        gate.close()
+
+    run(test)

@@ -8,13 +8,22 @@ from typing import Any
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import filter_options, global_options, run_options, side_options, upload_options, verb
+from sterna.cli.options import (
+    comparison_options,
+    filter_options,
+    global_options,
+    run_options,
+    side_options,
+    upload_options,
+    verb,
+)
 
 
 @verb("Carry a file, folder, object or prefix.")
 @click.argument("source")
 @click.argument("destination")
 @filter_options
+@comparison_options
 @upload_options
 @run_options
 @side_options(twins=True)
@@ -23,7 +32,8 @@ from sterna.cli.options import filter_options, global_options, run_options, side
 def command(invocation: Invocation, /, source: str, destination: str, **values: Any) -> int:
     """Copy SOURCE, a file, folder, object or prefix, to DESTINATION.
 
-    One of them is a local path or - (standard input or output), the other s3://bucket/key. What is there already, with
+    One of them is a local path or - (standard input or output), the other s3://bucket/key; or both are in buckets of
+    one server, which then copies by itself. What is there already, with
     the same size and time, is not moved again; nothing is deleted.
     """
     from sterna.cli.filters import filters_of
@@ -51,4 +61,5 @@ def command(invocation: Invocation, /, source: str, destination: str, **values: 
         destination=str(ends[1]),
         output_is_data=to_output,
         helped=not to_output,
+        control=settings.control,
     )

@@ -9,6 +9,7 @@ import click
 
 from sterna.cli.invocation import Invocation
 from sterna.cli.options import (
+    comparison_options,
     deletion_options,
     filter_options,
     global_options,
@@ -24,6 +25,7 @@ from sterna.cli.options import (
 @click.argument("destination")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why, and change nothing.")
 @filter_options
+@comparison_options
 @deletion_options
 @upload_options
 @run_options
@@ -33,7 +35,8 @@ from sterna.cli.options import (
 def command(invocation: Invocation, /, source: str, destination: str, dry_run: bool, **values: Any) -> int:
     """Bring what SOURCE has and DESTINATION lacks, or has in another version, to DESTINATION.
 
-    One of them is a folder, the other s3://bucket/prefix. Files with the same size and time of modification are not
+    One of them is a folder, the other s3://bucket/prefix; or both are in buckets of one server, which then copies by
+    itself. Files with the same size and time of modification are not
     moved again. A file counts as done when a second look has found it at the destination. Nothing is deleted without
     --delete; with it, what the filters leave out stays, and guards refuse what looks like an accident.
     """
@@ -58,4 +61,5 @@ def command(invocation: Invocation, /, source: str, destination: str, dry_run: b
         destination=str(ends[1]),
         dry_run=dry_run,
         helped=not dry_run,
+        control=settings.control,
     )

@@ -17,7 +17,7 @@ class ExitCode(enum.IntEnum):
     ACCESS = 3, "credentials are missing, or the server refuses them"
     SOURCE_UNKNOWN = 4, "the source could not be established: missing, unreadable, or its listing failed"
     GUARDED = 5, "a guard saw danger and refused; nothing was changed"
-    CONFLICT = 6, "the world changed under the run (not used by these commands yet)"
+    CONFLICT = 6, "source or destination changed since the plan was made; what changed is named, and left"
     LOCKED = 7, "another run works on the same two locations (not used yet: runs do not look for each other)"
     HUNG_UP = 129, "ended by SIGHUP; the same command goes on from there"
     INTERRUPTED = 130, "ended by Ctrl-C (SIGINT); the same command goes on from there"

@@ -6,16 +6,24 @@ import gc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from sterna.config.finding import Finding
     from sterna.jobs.listing import Listed
     from sterna.jobs.settings import Settings
     from sterna.jobs.standby import Standby
     from sterna.jobs.usage import Usage
+    from sterna.jobs.verify import Depth, Verified
+    from sterna.jobs.why import Reason
+    from sterna.model.actions import Action
     from sterna.model.events import Emit, Summary, Tally
     from sterna.model.location import BucketPath, Location
+    from sterna.model.plans import Review
     from sterna.model.stop import Stop
+    from sterna.planning.estimate import Prices
+    from sterna.planning.planfile import PlanFile
+    from sterna.planning.verify import Finding as Compared
     from sterna.wire.side import Side
 
 T = TypeVar("T")
@@ -85,6 +93,37 @@ class Jobs:
 
         return await copy(source, destination, settings, emit=emit, tally=tally, stop=stop, standby=self._standby)
 
+    async def plan(
+        self,
+        source: Location,
+        destination: Location,
+        settings: Settings,
+        path: Path,
+        *,
+        words: Mapping[str, str],
+        prices: Prices | None,
+        emit: Emit,
+        tally: Tally,
+        stop: Stop,
+    ) -> tuple[Summary, Review | None]:
+        from sterna.jobs.plan import plan
+
+        return await plan(
+            source, destination, settings, path, words=words, prices=prices, emit=emit, tally=tally, stop=stop
+        )
+
+    def review(
+        self, file: PlanFile, *, prices: Prices | None, each: Callable[[Sequence[Action]], object] | None
+    ) -> Review:
+        from sterna.jobs.review import review
+
+        return review(file, prices, each)
+
+    async def apply(self, file: PlanFile, settings: Settings, *, emit: Emit, tally: Tally, stop: Stop) -> Summary:
+        from sterna.jobs.apply import apply
+
+        return await apply(file, settings, emit=emit, tally=tally, stop=stop, standby=self._standby)
+
     def list_objects(self, location: BucketPath, side: Side, *, recursive: bool) -> AsyncIterator[list[Listed]]:
         from sterna.jobs.listing import list_objects
 
@@ -99,6 +138,24 @@ class Jobs:
         from sterna.jobs.usage import usage
 
         return await usage(location, side)
+
+    async def verify(
+        self,
+        left: Location,
+        right: Location,
+        settings: Settings,
+        *,
+        depth: Depth,
+        found: Callable[[Sequence[Compared]], None],
+    ) -> Verified:
+        from sterna.jobs.verify import verify
+
+        return await verify(left, right, settings, depth=depth, found=found)
+
+    async def why(self, key: str, source: Location, destination: Location, settings: Settings) -> Reason:
+        from sterna.jobs.why import why
+
+        return await why(key, source, destination, settings)
 
     async def make_bucket(self, location: BucketPath, side: Side) -> str:
         from sterna.jobs.buckets import make_bucket

@@ -20,7 +20,7 @@ from sterna.cli.speech import complain, never_stumble, silence_output
 from sterna.model.units import printable
 
 # In the order of the help text: each is ``command`` in ``cmd_<verb>``, imported when it is asked for.
-VERBS = ("sync", "copy", "ls", "du", "rm", "mb", "check", "demo")
+VERBS = ("sync", "copy", "plan", "plan show", "apply", "verify", "why", "ls", "du", "rm", "mb", "check", "demo")
 
 
 class Verbs(click.Group):
@@ -36,7 +36,7 @@ class Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in VERBS:
             return None
-        command = import_module(f"sterna.cli.cmd_{cmd_name}").command
+        command = import_module(f"sterna.cli.cmd_{cmd_name.replace(' ', '_')}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -45,6 +45,8 @@ class Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             raise click.UsageError(f"No such command {args[0]!a}.{verb_hint(args[0], VERBS)}", ctx)
+        if (two := " ".join(args[:2])) in VERBS and len(args) > 1:  # a verb of two words, ``plan show``
+            return two, self.get_command(ctx, two), args[2:]
         return super().resolve_command(ctx, args)
 
 

@@ -19,6 +19,7 @@ SIDE = "Where the bucket is, and who we are there"
 UPLOADED = "What uploaded objects are given"
 RUNNING = "How it is done"
 CHOOSING = "What is looked at; the rest is invisible on both sides"
+COMPARING = "When it counts as there already"
 DELETING = "What is deleted at the destination"
 SPEAKING = "What is said"
 ROLES = ("source", "destination")
@@ -139,6 +140,16 @@ def filter_options(function: F) -> F:
     return _declared(CHOOSING, _FILTER_OPTIONS, function)
 
 
+def comparison_options(function: F) -> F:
+    """By what it is decided that the destination has something already."""
+    return _declared(COMPARING, _COMPARISON_OPTIONS, function)
+
+
+def looking_options(function: F) -> F:
+    """Of ``run_options``, what concerns a command that reads on both sides and moves nothing."""
+    return _declared(RUNNING, tuple(one for one in _RUN_OPTIONS if one[0] in _OF_LOOKING), function)
+
+
 def deletion_options(function: F) -> F:
     """Whether what the source lacks is deleted, and which guards are overridden."""
     return _declared(DELETING, _DELETION_OPTIONS, function)
@@ -173,6 +184,18 @@ def size_value(ctx: click.Context, parameter: click.Parameter, value: str | None
         return None
     try:
         return parse_size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+
+
+def speed_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """A timetable of speeds, of one or of several."""
+    if value is None:
+        return None
+    from sterna.wire.timetable import parse_timetable
+
+    try:
+        return parse_timetable(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from error
 
@@ -415,6 +438,17 @@ _FILTER_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     ),
 )
 
+_COMPARISON_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--compare",
+        {"type": click.Choice(["auto", "size", "mtime", "checksum", "exists"])}
+        | {
+            "help": "By what: auto (size and time, as the listings tell them), size, mtime (the time that objects keep), "
+            "checksum (the content), exists (nothing is written over). (auto)"
+        },
+    ),
+)
+
 _DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (
         "--delete",
@@ -428,7 +462,12 @@ _DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         {"metavar": "N|N%|none"}
         | {"help": "Delete nothing where more would go. (100, or a tenth of the destination, whichever is more.)"},
     ),
-    ("--allow-empty-source", {"is_flag": True, "help": "Delete also where the source is missing or empty."}),
+    (
+        "--trash",
+        {"metavar": "PREFIX|DIR"}
+        | {"help": "Move there what would be deleted or written over: a prefix of the bucket, a folder of that disk."},
+    ),
+    ("--allow-empty-source", {"is_flag": True, "help": "Delete also where the source is empty."}),
     (
         "--allow-shrunken-source",
         {"is_flag": True, "help": "Delete also where the source has less than half of what it had."},
@@ -448,6 +487,8 @@ _DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         {"is_flag": True, "help": "Delete also where the filters are others than at the last run that deleted."},
     ),
 )
+
+_OF_LOOKING = ("--sse-c-key-file", "--workers", "--max-memory", "--symlinks")
 
 _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (
@@ -471,12 +512,48 @@ _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         {"metavar": "SIZE", "callback": memory_value, "help": "All buffers together at most (512MiB)."},
     ),
     (
+        "--bwlimit",
+        {"metavar": "RATE", "callback": speed_value}
+        | {
+            "help": "Bytes of objects a second at most: 10MiB, UP:DOWN (1MiB:off), or by the time of day "
+            '("08:00,512KiB 19:00,10MiB Sat-00:00,off"). (off)'
+        },
+    ),
+    (
+        "--max-requests-per-second",
+        {"metavar": "N", "type": click.IntRange(1, 1_000_000), "help": "Requests begun in a second at most."},
+    ),
+    (
+        "--control",
+        {"metavar": "FILE"}
+        | {
+            "help": "File that is read while the run goes on, whenever it changes: bwlimit, max-requests-per-second, "
+            "workers, max-memory as NAME = VALUE."
+        },
+    ),
+    (
         "--part-size",
         {"metavar": "SIZE", "callback": part_size_value}
         | {"help": "Size of the parts of large objects; larger where 10,000 would not do. (By the object's size.)"},
     ),
     (
         "--symlinks",
-        {"type": click.Choice(["skip", "follow"]), "help": "Uploads: what to do about symbolic links (skip)."},
+        {"type": click.Choice(["skip", "follow", "store"])}
+        | {
+            "help": "Symbolic links: skip them, follow them (uploads), or store them as what they are; with store, "
+            "downloads make them again. (skip)"
+        },
+    ),
+    (
+        "--one-file-system",
+        {"is_flag": True, "help": "Uploads: leave out by name what is mounted below the folder."},
+    ),
+    (
+        "--on-collision",
+        {"type": click.Choice(["fail", "skip", "escape"])}
+        | {
+            "help": "Downloads: refuse keys that the folder cannot hold, alone or beside each other (fail), leave them "
+            "out, or write them under other names, which uploads with escape turn back. (fail)"
+        },
     ),
 )

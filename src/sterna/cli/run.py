@@ -18,17 +18,18 @@ from sterna.cli.invocation import Invocation
 from sterna.cli.screen import EVERY_S, Screen
 from sterna.cli.signals import Signals
 from sterna.cli.speech import complain, say, say_bytes, silence_output, tell
+from sterna.jobs.control import Control
 from sterna.model.errors import Interrupted
 from sterna.model.events import Emit, Event, Notice, ObjectsEnded, RunEnded, RunStarted, Summary, Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
-from sterna.model.units import printable, size_words
+from sterna.model.units import duration_words, printable, size_words
 from sterna.reporting.dryrun import end_lines, end_verdict, is_planned, planned_line
 from sterna.reporting.fanout import fanout
 from sterna.reporting.jsonlines import JsonLines
 from sterna.reporting.log import LogFile
 from sterna.reporting.meter import Meter, Reading, finished_objects
-from sterna.reporting.plain import PlainLines
+from sterna.reporting.plain import PlainLines, standing
 from sterna.reporting.scrub import scrub
 from sterna.reporting.summary import NAMED, exit_code_of, summary_lines, verdict
 from sterna.reporting.words import failure_line
@@ -76,14 +77,25 @@ def carry_out(
     dry_run: bool = False,
     output_is_data: bool = False,
     helped: bool = False,
+    lines: Callable[[Summary], list[str]] | None = None,
+    control: Control | None = None,
 ) -> int:
     """Run a job to its end, tell of it as the invocation says, and give the exit code.
 
     ``output_is_data``: standard output carries an object's bytes, so nothing else goes there. ``helped``: more
-    processes than this one may be of use. Errors of ours are told
+    processes than this one may be of use. ``lines`` end it, if not those that end every run. ``control`` is the settings'
+    own, for the signals that ask for it. Errors of ours are told
     here, with what was done before them; surprises are raised.
     """
-    run = _Run(invocation, f"{command} --dry-run" if dry_run else command, source, destination, dry_run, output_is_data)
+    run = _Run(
+        invocation,
+        f"{command} --dry-run" if dry_run else command,
+        source,
+        destination,
+        dry_run,
+        output_is_data,
+        control,
+    )
     run.tell_all(RunStarted(run.command, source, destination, time.time()))
     surprise: BaseException | None = None
     complaint = ""
@@ -115,7 +127,7 @@ def carry_out(
         if run.tally.done_objects:
             tell(f"{run.tally.done_objects:,} objects were done before that.")
     else:
-        run.conclude(summary)
+        run.conclude(summary, lines)
     for sentence in incomplete:
         complain(sentence)
     code = int(summary.exit_code or (ExitCode.SOME_FAILED if incomplete else ExitCode.DONE))
@@ -136,13 +148,21 @@ class _Run:
     """What listens to one run, and what it has heard."""
 
     def __init__(
-        self, invocation: Invocation, command: str, source: str, destination: str, dry_run: bool, output_is_data: bool
+        self,
+        invocation: Invocation,
+        command: str,
+        source: str,
+        destination: str,
+        dry_run: bool,
+        output_is_data: bool,
+        control: Control | None,
     ) -> None:
         self._invocation = invocation
         self.command = command
         self._ends = (source, destination)
         self._dry_run = dry_run
         self._output_is_data = output_is_data
+        self._control = control
         self._log = LogFile(Path(invocation.log_file)) if invocation.log_file else None
         self._json = JsonLines(say_bytes) if invocation.json else None
         self._told_of_log = False
@@ -151,7 +171,13 @@ class _Run:
         self._meter = Meter(self._began_s)
         self.tally, self.stop = Tally(), Stop()
         self.display = self._chosen_display()
-        self.signals = Signals(self.stop, self.tally, lambda line: self.display.lines([line]))
+        self.signals = Signals(
+            self.stop,
+            self.tally,
+            lambda line: self.display.lines([line]),
+            on_usr1=self._say_where_it_stands,
+            on_usr2=self._toggle_speed,
+        )
         listeners = (self._log, self._json, self._speak)
         self.tell_all = fanout(*(listener for listener in listeners if listener is not None))
 
@@ -171,6 +197,20 @@ class _Run:
             await asyncio.sleep(every_s)
             now_s = time.monotonic()
             self.display.tick(self.tally, self._meter.sample(self.tally, now_s), now_s)
+
+    def _say_where_it_stands(self) -> None:
+        """By SIGUSR1: a line of progress, whether progress is shown or not; and the control file is read at once."""
+        reading = self._meter.sample(self.tally, time.monotonic())
+        pieces = standing(self.tally, reading)
+        if self._control is not None:
+            self._control.look_now()
+            pieces.append(str(self._control))
+        self.display.lines([f"sterna: {duration_words(reading.elapsed_s)}  {', '.join(pieces)}"])
+
+    def _toggle_speed(self) -> None:
+        """By SIGUSR2."""
+        if self._control is not None:
+            self._control.toggle_speed()
 
     def _heard(self, event: Event) -> None:
         """What the job emits. The first and the last event are told by ``carry_out``: an error leaves a job no last."""
@@ -222,10 +262,12 @@ class _Run:
         errors = (self._log.error if self._log else "", self._json.error if self._json else "")
         return [error for error in errors if error]
 
-    def conclude(self, summary: Summary) -> None:
+    def conclude(self, summary: Summary, ending: Callable[[Summary], list[str]] | None = None) -> None:
         """The last lines: on standard output, unless that carries JSON or an object, or is to be quiet."""
         log_file = self._invocation.log_file
         lines = end_lines(summary) if self._dry_run else summary_lines(summary, log_file=log_file)
+        if ending is not None:
+            lines = ending(summary)
         quiet = self._invocation.quiet or self._invocation.json or self._output_is_data
         if not quiet:
             with _calm_output():

@@ -6,16 +6,20 @@ import base64
 import binascii
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sterna.cli.speech import complain
+from sterna.jobs.control import Control
 from sterna.jobs.settings import Deletion, Settings
 from sterna.model.errors import WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable, size_words
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
+from sterna.planning.collide import OnCollision
+from sterna.planning.compare import Compare
 from sterna.planning.filters import EVERYTHING, Filter
 from sterna.planning.guard import Guard, allowed_by
 from sterna.wire.credentials import Identity
@@ -31,9 +35,10 @@ _SIDE = (
 ).split()
 _UPLOADS_ONLY = (
     "storage_class sse sse_kms_key_id acl metadata tag cache_control content_type content_encoding "
-    "content_disposition no_guess_mime_type symlinks"
+    "content_disposition no_guess_mime_type one_file_system"
 ).split()
 _DOWNLOADS_ONLY = ("no_fsync",)
+_FILES_ONLY = ("no_guess_mime_type", "one_file_system")  # of uploads, those that are about the file
 _ALLOWS = [guard.option[2:].replace("-", "_") for guard in Guard if guard is not Guard.MAX_DELETE]
 _KEY_BYTES = 32
 
@@ -61,19 +66,65 @@ def run_settings(
     """Everything that ``sync`` or ``copy`` is told. Raises WrongSetting for what cannot be right."""
     _refuse_pair(source, destination)
     is_upload = isinstance(destination, BucketPath)
-    for name in _DOWNLOADS_ONLY if is_upload else _UPLOADS_ONLY:
-        if values[name]:
-            kind, other = ("an upload", "downloads") if is_upload else ("a download", "uploads")
-            raise WrongSetting(f"{_option(name)} is for {other}, and this is {kind}; leave it off.")
+    is_copy = is_upload and isinstance(source, BucketPath)
+    others: dict[str, Sequence[str]]
+    if is_copy:
+        kind, others = "a copy from bucket to bucket", {"downloads": _DOWNLOADS_ONLY, "uploads": _FILES_ONLY}
+    else:
+        kind = "an upload" if is_upload else "a download"
+        others = {"downloads": _DOWNLOADS_ONLY} if is_upload else {"uploads": _UPLOADS_ONLY}
+    for other, names in others.items():
+        for name in names:
+            if values[name]:
+                raise WrongSetting(f"{_option(name)} is for {other}, and this is {kind}; leave it off.")
+    _refuse_names(values, is_upload=is_upload, is_copy=is_copy)
     return Settings(
         source=_side_of_run(values, "source", source),
         destination=_side_of_run(values, "destination", destination),
         upload=_upload_options(values),
         download=DownloadOptions(durable=not values["no_fsync"]),
         customer=_customer(values["sse_c_key_file"]),
-        limits=_limits(values),
+        limits=(limits := _limits(values)),
+        control=_control(values, limits),
         filters=filters,
+        compare=Compare(values.get("compare") or "auto"),
         deletion=deletion,
+        trash=values.get("trash") or "",
+        symlinks=values["symlinks"] or "skip",
+        one_file_system=values["one_file_system"],
+        on_collision=OnCollision(values["on_collision"] or "fail"),
+    )
+
+
+def _refuse_names(values: Values, *, is_upload: bool, is_copy: bool) -> None:
+    """What the options say of links and odd names must concern a folder, and the direction."""
+    links, collision = values["symlinks"], values["on_collision"]
+    if is_copy and (links or collision):
+        option = "--symlinks" if links else "--on-collision"
+        raise WrongSetting(f"{option} is for folders, and both sides are in buckets; leave it off.")
+    if links in ("skip", "follow") and not is_upload:
+        raise WrongSetting(f"--symlinks {links} is for uploads, and this is a download; leave it off.")
+    if collision in ("fail", "skip") and is_upload:
+        raise WrongSetting(
+            f"--on-collision {collision} is for downloads, and this is an upload: a bucket holds every name; leave it off."
+        )
+
+
+def looking_settings(values: Values, left: Location, right: Location, filters: Filter) -> Settings:
+    """What a command is told that reads on two sides and moves nothing. The two may be of any kind."""
+    if values["symlinks"] and isinstance(left, BucketPath) and isinstance(right, BucketPath):
+        raise WrongSetting("--symlinks is for folders, and both sides are in buckets; leave it off.")
+    usual = Limits()
+    return Settings(
+        source=_side_of_run(values, "source", left),
+        destination=_side_of_run(values, "destination", right),
+        customer=_customer(values["sse_c_key_file"]),
+        limits=replace(
+            usual,
+            workers=values["workers"] or usual.workers,
+            max_memory=values["max_memory"] or usual.max_memory,
+        ),
+        filters=filters,
         symlinks=values["symlinks"] or "skip",
     )
 
@@ -92,8 +143,6 @@ def deletion_said(values: Values) -> Deletion | None:
 
 
 def _refuse_pair(source: Location, destination: Location) -> None:
-    if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
-        raise WrongSetting("Both locations are in buckets; from bucket to bucket comes with a later release.")
     if isinstance(source, LocalPath) and isinstance(destination, LocalPath):
         raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
 
@@ -175,8 +224,18 @@ def _limits(values: Values) -> Limits:
         workers=values["workers"] or usual.workers,
         max_memory=memory,
         part_size=part,
-        processes=values["processes"],
+        processes=values.get("processes"),
+        bwlimit=values.get("bwlimit") or usual.bwlimit,
+        max_requests_per_second=values.get("max_requests_per_second"),
     )
+
+
+def _control(values: Values, limits: Limits) -> Control | None:
+    """What may change the limits, where anything does: a file, a timetable, or a signal that lifts them for a while.
+    Raises WrongSetting for a mistake in the file."""
+    file = values.get("control")
+    is_limited = limits.bwlimit.is_set or limits.max_requests_per_second is not None
+    return Control(limits, Path(file) if file else None) if file or is_limited else None
 
 
 def _customer(file: str | None) -> Customer:

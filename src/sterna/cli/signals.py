@@ -1,4 +1,4 @@
-"""Turn signals into a request to end, and end the process where that takes too long."""
+"""Turn signals into a request to end or to tell, and end the process where an end takes too long."""
 
 from __future__ import annotations
 
@@ -29,11 +29,21 @@ _CLEAR_AND_SHOW_CURSOR = b"\r\x1b[J\x1b[?25h"
 class Signals:
     """What SIGINT, SIGTERM and SIGHUP do: once, the run is asked to end; twice, the process leaves at once.
 
+    SIGUSR1 asks where the run stands (``on_usr1``), SIGUSR2 for its other speed (``on_usr2``).
+
     A watchdog ends the process if the run has not ended by then: a disk or a server that hangs does not hold it.
     Signals that were ignored when the command was started (nohup, background jobs of scripts) stay ignored.
     """
 
-    def __init__(self, stop: Stop, tally: Tally, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        stop: Stop,
+        tally: Tally,
+        say: Callable[[str], None],
+        on_usr1: Callable[[], None],
+        on_usr2: Callable[[], None],
+    ) -> None:
+        self._others = {"SIGUSR1": on_usr1, "SIGUSR2": on_usr2}
         self._stop = stop
         self._tally = tally
         self._say = say
@@ -45,12 +55,16 @@ class Signals:
         """Take the signals over, in the running loop, and give them back."""
         loop = asyncio.get_running_loop()
         taken = []
-        for name in _NAMES:
+        for name in (*_NAMES, *self._others):
             number = getattr(signal, name, None)
             if number is None or signal.getsignal(number) is signal.SIG_IGN:
                 continue
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-                loop.add_signal_handler(number, self.received, number)
+                other = self._others.get(name)
+                if other is not None:
+                    loop.add_signal_handler(number, other)
+                else:
+                    loop.add_signal_handler(number, self.received, number)
                 taken.append(number)
         try:
             yield

@@ -17,12 +17,18 @@ _OTHER_VERBS = {
     "mirror": "sync",
     "upload": "copy",
     "put": "copy",
+    "cmp": "verify",
+    "diff": "verify",
+    "explain": "why",
 }
 
 # What others call an option.
-_OTHER_OPTIONS = dict.fromkeys(
-    ("--concurrency", "--jobs", "--numworkers", "--parallel", "--threads", "--transfers"), "--workers"
-) | {"--endpoint": "--endpoint-url", "--chunk-size": "--part-size", "--multipart-chunk-size-mb": "--part-size"}
+_OTHER_OPTIONS = (
+    dict.fromkeys(("--concurrency", "--jobs", "--numworkers", "--parallel", "--threads", "--transfers"), "--workers")
+    | {"--endpoint": "--endpoint-url", "--chunk-size": "--part-size", "--multipart-chunk-size-mb": "--part-size"}
+    | dict.fromkeys(("--bandwidth-limit", "--limit-rate", "--max-bandwidth", "--throttle"), "--bwlimit")
+    | {"--tpslimit": "--max-requests-per-second"}
+)
 
 # Options that people look for, since other tools have them, and what is the case here.
 _ABSENT = (
@@ -32,11 +38,7 @@ _ABSENT = (
     ),
     (
         ("--checksum", "--exact-timestamps", "--ignore-existing", "--ignore-times", "--size-only", "--update"),
-        "yet: size and time of modification decide what is moved",
-    ),
-    (
-        ("--bwlimit", "--limit-rate", "--max-bandwidth"),
-        "yet: nothing limits the speed but --workers, the requests in flight",
+        "here: --compare says by what it is decided: auto, size, mtime, checksum or exists",
     ),
     (("--continue", "--partial", "--resume"), "and no need: the same command goes on where the last one ended"),
     (("--recursive",), "and no need: of a folder or a prefix, all that is below is taken"),
@@ -66,4 +68,9 @@ def option_sentence(error: click.NoSuchOption) -> str:
     for names, what_is in _ABSENT:
         if name in names:
             return f"There is no {name} {what_is}."
+    if error.ctx is not None and error.ctx.info_name == "apply":
+        from sterna.cli.cmd_plan import command
+
+        if any(name in parameter.opts for parameter in command.params):
+            return f"There is no {name} for apply: that is settled by the plan; make another with sterna plan."
     return f"No such option {name}."

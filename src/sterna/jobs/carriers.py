@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
+from sterna.jobs.bycontent import looking_into
 from sterna.jobs.settings import Settings
+from sterna.jobs.settling import settled
 from sterna.model.actions import Action, Verb
-from sterna.model.errors import Refused, SternaError
+from sterna.model.errors import ObjectGone, Refused, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.units import printable
 from sterna.moving.buffers import Buffers
+from sterna.moving.copy import MADE_OF, Copier
 from sterna.moving.disk import Disk
 from sterna.moving.download import Downloader
-from sterna.moving.mover import Mover
+from sterna.moving.mover import Carry, Mover
 from sterna.moving.prove import Prover
 from sterna.moving.upload import Uploader
 from sterna.moving.writer import Writer
-from sterna.planning.collide import Collisions
-from sterna.planning.compare import Plan, plan_downloads, plan_uploads, same_time
+from sterna.planning.collide import Collisions, OnCollision
+from sterna.planning.compare import Compare, Plan, difference, plan_downloads, plan_uploads
+from sterna.planning.copies import Seen, plan_copies, why_copied
 from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.names import components
-from sterna.stores.s3 import S3Store
+from sterna.stores.s3 import Look, S3Store
+from sterna.stores.timestep import time_step_ns
+from sterna.stores.trash import BucketTrash, FolderTrash
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +46,18 @@ class Carrier:
     bucket: S3Store
     mover: Mover
     buffers: Buffers
-    folder: LocalStore
+    folder: LocalStore | None  # none of a run from bucket to bucket
     planner: Callable[[Sequence[Pair], int], Plan]
     prover: Prover | None
     is_durable: bool = True
+    looker: Callable[[Action], Awaitable[Action | Outcome]] | None = None  # by which a LOOK is settled, if not as below
+    step_ns: int = 1  # how finely the folder keeps times
+    settler: Callable[[AsyncIterator[list[Pair]], bool], AsyncIterator[list[Pair]]] | None = None  # of a folder's names
+    skips: bool = False  # what is refused by its name is left out, and fails nothing
+
+    def settled(self, pages: AsyncIterator[list[Pair]], *, dry_run: bool) -> AsyncIterator[list[Pair]]:
+        """The pairs, each when it is known whether the destination can hold its name."""
+        return pages if self.settler is None else self.settler(pages, dry_run)
 
     def plan(self, page: Sequence[Pair], now_ns: int) -> Plan:
         """Actions for a page of pairs."""
@@ -49,9 +67,10 @@ class Carrier:
         """Look at the objects of which the listing did not say enough; gives what is to be moved, and what is settled."""
         todo = [action for action in actions if action.verb is self.verb]
         looks = [action for action in actions if action.verb is Verb.LOOK]
-        settled = [_refused(action) for action in actions if action.verb is Verb.REFUSE]
+        settled = [_refused(action, self.skips) for action in actions if action.verb is Verb.REFUSE]
         if looks:
-            for one in await asyncio.gather(*(self._look(action) for action in looks)):
+            look = self.looker or self._look
+            for one in await asyncio.gather(*(look(action) for action in looks)):
                 if isinstance(one, Outcome):
                     settled.append(one)
                 else:
@@ -68,15 +87,11 @@ class Carrier:
             return Outcome(self.verb.value, action.key, Status.FAILED, size=action.size, because=action.because).fail(
                 error
             )
-        if (
-            found is not None
-            and found.entry.size == local.size
-            and found.entry.etag == remote.etag
-            and found.mtime_ns is not None
-            and same_time(found.mtime_ns, local.mtime_ns)
-        ):
+        entry, own_ns = (found.entry, found.mtime_ns) if found is not None else (None, None)
+        because = difference(self.verb, local, remote, entry, own_ns, step_ns=self.step_ns)
+        if because is None:
             return Outcome(self.verb.value, action.key, Status.KEPT, size=action.size, because="same size and time")
-        return Action(self.verb, action.key, "same size, and another time", action.source, action.target)
+        return Action(self.verb, action.key, because, action.source, action.target)
 
     async def move(self, actions: Sequence[Action]) -> list[Outcome]:
         """Carry the actions; an outcome for each."""
@@ -87,7 +102,7 @@ class Carrier:
 
         As soon as they are met: they may be what fills the disk.
         """
-        if self.verb is Verb.DOWNLOAD and self.folder.abandoned:
+        if self.verb is Verb.DOWNLOAD and self.folder is not None and self.folder.abandoned:
             abandoned, self.folder.abandoned = self.folder.abandoned, []
             await asyncio.to_thread(self.folder.folder.remove_abandoned, abandoned)
 
@@ -105,9 +120,14 @@ async def upload_carrier(
     disk = Disk()
     buffers = Buffers(settings.limits.max_memory)
     uploader = Uploader(folder.folder, bucket, settings.upload, settings.limits, buffers, disk, tally)
-    mover = Mover(uploader.carry, bucket.client.gate, stop)
+    mover = Mover(_kept_first(uploader.carry, trash_of(bucket, settings)), bucket.client.gate, stop)
+    compare, step_ns = settings.compare, time_step_ns(folder.folder.root.device)
+    planner = partial(plan_uploads, compare=compare, step_ns=step_ns)
     try:
-        yield Carrier(Verb.UPLOAD, bucket, mover, buffers, folder, plan_uploads, Prover(bucket))
+        with looking_into(Verb.UPLOAD, folder, bucket, compare, buffers, bucket.client.emit, stop) as looker:
+            yield Carrier(
+                Verb.UPLOAD, bucket, mover, buffers, folder, planner, Prover(bucket), looker=looker, step_ns=step_ns
+            )
     finally:
         await mover.aclose()
         disk.close()
@@ -128,22 +148,107 @@ async def download_carrier(
     buffers = Buffers(settings.limits.max_memory)
     durable = settings.download.durable
     gate = bucket.client.gate
+    trash = FolderTrash(folder.folder, Path(settings.trash)) if settings.trash else None
+    folder.folder.trash = trash
     writer = Writer(folder.folder, durable=durable, is_quiet=lambda: mover.is_quiet and not more_comes(), stop=stop)
     downloader = Downloader(
         bucket, folder.folder, settings.download, settings.limits, buffers, disk, writer, tally, stop
     )
     mover = Mover(downloader.carry, gate, stop)
-    collisions = Collisions(_cannot_hold)
+    collisions = Collisions(
+        _cannot_hold, settings.on_collision, links=settings.symlinks == "store", windows=os.name == "nt"
+    )
+
+    compare, step_ns = settings.compare, time_step_ns(folder.folder.root.device)
 
     def planner(page: Sequence[Pair], now_ns: int) -> Plan:
-        return plan_downloads(page, collisions)
+        plan = plan_downloads(page, collisions, compare, step_ns=step_ns)
+        return plan._replace(actions=collisions.placed(plan.actions))
+
+    def settler(pages: AsyncIterator[list[Pair]], dry_run: bool) -> AsyncIterator[list[Pair]]:
+        return settled(pages, collisions, bucket, settings.filters, None if dry_run else folder.folder)
 
     try:
-        yield Carrier(Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable)
+        with looking_into(Verb.DOWNLOAD, bucket, folder, compare, buffers, bucket.client.emit, stop) as looker:
+            yield Carrier(
+                Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable, looker=looker, step_ns=step_ns,
+                settler=settler, skips=settings.on_collision is OnCollision.SKIP,
+            )  # fmt: skip
     finally:
         await mover.aclose()
         await writer.aclose()
         disk.close()
+        if trash is not None:
+            trash.close()
+
+
+@asynccontextmanager
+async def copy_carrier(
+    source: S3Store, target: S3Store, settings: Settings, tally: Tally, stop: Stop
+) -> AsyncIterator[Carrier]:
+    """From a bucket into another of the same server, which does the copying."""
+    copier = Copier(source, target, settings.upload, settings.limits, tally)
+    mover = Mover(_kept_first(copier.carry, trash_of(target, settings)), target.client.gate, stop)
+
+    async def look(action: Action) -> Action | Outcome:
+        return await _look_at_both(source, target, action, settings.compare)
+
+    def planner(page: Sequence[Pair], now_ns: int) -> Plan:
+        return plan_copies(page, settings.compare)
+
+    try:
+        yield Carrier(
+            Verb.COPY, target, mover, Buffers(settings.limits.max_memory), None, planner, Prover(target), looker=look
+        )
+    finally:
+        await mover.aclose()
+
+
+def trash_of(store: S3Store, settings: Settings) -> BucketTrash | None:
+    """Where objects of the destination go, if there is such a place."""
+    return BucketTrash(store, settings.trash) if settings.trash else None
+
+
+def _kept_first(carry: Carry, trash: BucketTrash | None) -> Carry:
+    """Carry what writes over something when that is in the trash, and not where it cannot be."""
+    if trash is None:
+        return carry
+
+    async def keep_and_carry(action: Action) -> Outcome | asyncio.Future[Outcome]:
+        if action.target is not None:
+            try:
+                await trash.keep(action.key)
+            except SternaError as error:
+                outcome = Outcome(
+                    action.verb.value, action.key, Status.FAILED, size=action.size, because=action.because
+                )
+                return outcome.fail(error)
+        return await carry(action)
+
+    return keep_and_carry
+
+
+async def _look_at_both(source: S3Store, target: S3Store, action: Action, compare: Compare) -> Action | Outcome:
+    """Settle a LOOK between two buckets by a HEAD of each."""
+    outcome = Outcome(Verb.COPY.value, action.key, Status.KEPT, size=action.size, because=action.because)
+    try:
+        there, here = await target.head(action.key), await source.head(action.key)
+    except SternaError as error:
+        return outcome.fail(error)
+    if here is None:
+        return outcome.fail(ObjectGone(f"{printable(action.key)} vanished before it was copied.", code="vanished"))
+    because = why_copied(_seen(here), None if there is None else _seen(there), compare)
+    if because:
+        return Action(Verb.COPY, action.key, because, here.entry, None if there is None else there.entry)
+    outcome.because = "same content, or made of it"
+    return outcome
+
+
+def _seen(found: Look) -> Seen:
+    checksum = f"{found.checksum_name}:{found.checksum}" if found.whole else ""
+    entry = found.entry
+    made_of = found.metadata.get(MADE_OF.removeprefix("x-amz-meta-"), "")
+    return Seen(entry.size, entry.mtime_ns, found.mtime_ns, entry.etag, found.plain_md5, checksum, made_of)
 
 
 def _cannot_hold(key: str) -> str | None:
@@ -155,6 +260,8 @@ def _cannot_hold(key: str) -> str | None:
     return None
 
 
-def _refused(action: Action) -> Outcome:
+def _refused(action: Action, skips: bool) -> Outcome:
+    if skips:
+        return Outcome("refuse", action.key, Status.SKIPPED, size=action.size, error=action.because)
     return Outcome("refuse", action.key, Status.FAILED, size=action.size, because=action.because,
                    error=action.because, error_kind="Refused", exit_code=1)  # fmt: skip

@@ -1,13 +1,17 @@
-"""Copy a file, a folder, an object, a prefix or a stream, between this machine and a bucket."""
+"""Copy a file, a folder, an object, a prefix or a stream, between this machine and a bucket or between buckets."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 
-from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
+from msgspec.structs import replace
+
+from sterna.jobs.between import open_buckets, refuse_overlap
+from sterna.jobs.carriers import Carrier, copy_carrier, download_carrier, upload_carrier
 from sterna.jobs.crew import crew
 from sterna.jobs.job import carry_over
 from sterna.jobs.ledger import Ledger
@@ -28,6 +32,7 @@ from sterna.moving.media import guess_type
 from sterna.moving.prove import Prover
 from sterna.moving.stream import StreamDownloader, StreamUploader
 from sterna.moving.upload import upload_headers
+from sterna.planning.compare import Compare
 from sterna.stores.local import LocalStore
 from sterna.stores.names import is_abandoned
 from sterna.stores.s3 import OneObject, S3Store
@@ -58,7 +63,10 @@ async def copy(
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
             async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
                 return await _down(bucket, destination, settings, ledger, stop, standby)
-        raise WrongSetting("copy works between this machine and s3://bucket/prefix; one side must be each.")
+        if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
+            async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
+                return await _across(left, right, settings, ledger, stop)
+        raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
     finally:
         await ledger.close()
 
@@ -91,9 +99,7 @@ async def _up(
             if entry is None or entry.is_directory_marker:
                 raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
             found = await single.look(path.name)
-            action = Action(Verb.UPLOAD if found is None or found.size != entry.size else Verb.LOOK,
-                            path.name, "named", entry, found)  # fmt: skip
-            return await _carry_one(carrier, action, ledger)
+            return await _carry_one(carrier, _named(carrier, settings, path.name, entry, found), ledger)
 
 
 async def _down(
@@ -115,9 +121,34 @@ async def _down(
         async with download_carrier(single, folder, settings, ledger.tally, stop) as carrier:
             target = folder.folder.look(path.name)
             entry = Entry(path.name, found.size, found.mtime_ns, found.etag, found.storage_class)
-            action = Action(Verb.DOWNLOAD if target is None or target.size != entry.size else Verb.LOOK,
-                            path.name, "named", entry, target)  # fmt: skip
-            return await _carry_one(carrier, action, ledger)
+            return await _carry_one(carrier, _named(carrier, settings, path.name, entry, target), ledger)
+
+
+async def _across(left: S3Store, right: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
+    """From bucket to bucket: the object of that name, or, where there is none, what is below the prefix."""
+    source, destination = left.location, right.location
+    one = OneObject(left.client, source, left.own_headers, full=source.path)
+    found = await one.look(source.path) if source.path and not source.says_folder else None
+    if found is None:
+        refuse_overlap(source, destination)
+        entries, _ = await left.list_some("", most=1)
+        if not entries:
+            raise SourceUnknown(f"{printable(str(source))} is neither an object nor a prefix with objects below it.")
+        async with copy_carrier(left, right, settings, ledger.tally, stop) as carrier:
+            return await carry_over(left, right, carrier, ledger, stop, filters=settings.filters)
+    name = source.path.rpartition("/")[2]
+    full = right.prefix + name if destination.says_folder else destination.path
+    if (right.bucket, full) == (left.bucket, source.path):
+        raise WrongSetting(f"{printable(str(source))} would be copied onto itself; give another name.")
+    other = OneObject(right.client, destination, right.own_headers, full=full)
+    async with copy_carrier(one, other, settings, ledger.tally, stop) as carrier:
+        entry = replace(found, key=name)
+        plan = carrier.plan([(entry, await other.look(name))], time.time_ns())
+        ledger.kept(plan.kept, plan.kept_bytes)
+        if not plan.actions:
+            ledger.tally.planning_done = True
+            return await ledger.settle()
+        return await _carry_one(carrier, plan.actions[0], ledger)
 
 
 def _folder_of(path: Path, kind: type[SternaError]) -> Path:
@@ -157,10 +188,23 @@ async def _below(
             return await carry_over(bucket, folder, carrier, ledger, stop, filters=settings.filters)
 
 
+def _named(carrier: Carrier, settings: Settings, name: str, source: Entry, target: Entry | None) -> Action:
+    """What is to be done about a single file or object that was named: one of the same size is always looked at, unless
+    the user chose by what it is compared."""
+    if settings.compare is not Compare.AUTO:
+        for action in carrier.plan([(source, target)], time.time_ns()).actions:
+            return action
+        return Action(Verb.KEEP, name, "the destination has it", source, target)
+    is_other = target is None or target.size != source.size
+    return Action(carrier.verb if is_other else Verb.LOOK, name, "named", source, target)
+
+
 async def _carry_one(carrier: Carrier, action: Action, ledger: Ledger) -> Summary:
     ledger.planned(1, action.size)
     ledger.tally.planning_done = True
     todo, settled = await carrier.resolve([action])
+    if action.verb is Verb.KEEP:
+        settled.append(Outcome(carrier.verb.value, action.key, Status.KEPT, size=action.size, because=action.because))
     ledger.record(settled)
     outcomes = await carrier.move(todo)
     await carrier.prove(outcomes)

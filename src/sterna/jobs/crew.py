@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import pickle
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from msgspec.structs import replace as replace_action
 
@@ -22,9 +23,11 @@ from sterna.model.events import Notice, Tally
 from sterna.model.location import LocalPath
 from sterna.model.stop import Stop
 from sterna.model.units import MIB
-from sterna.moving.messages import AskKeys, Begin, End, Keys, Link, Report, Rest, Work
+from sterna.moving.messages import Allow, AskKeys, Begin, End, Keys, Link, Report, Rest, Work
 from sterna.moving.mover import Item
+from sterna.wire.limits import Allowance, shares
 from sterna.wire.pace import idle_seconds
+from sterna.wire.timetable import UNLIMITED
 
 MOST = 4  # processes: with each, the planning process has more to hand out and to count
 _LOOK_S = 0.05
@@ -36,6 +39,7 @@ _LOW = 64  # what a helper still has when it gets the next
 _ENOUGH = 512  # actions waiting: fewer are done before a helper has its first connections
 _LEAST_MEMORY = 64 * MIB  # for each process
 _LEAST_PLACES = 8
+_BALANCE_S = 0.25  # between two looks at who needs how much of what is limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Share:
         """What a helper is told; all that has been found out by now is part of it."""
         bucket = self.carrier.bucket
         client = bucket.client
+        assert self.carrier.folder is not None, "between buckets there are no helpers"
         root = self.carrier.folder.folder.root
         return Task(
             self.carrier.verb,
@@ -84,6 +89,9 @@ class Crew:
         )
         self._hands: list[_Hand] = []
         self._watch: asyncio.Task[None] | None = None
+        self._balancing: asyncio.Task[None] | None = None
+        self._parts = _Parts([1.0], [1.0])
+        share.carrier.bucket.client.divide = self._divide
         share.stop.on_request(self._end_early)
         if self._most > 1:
             share.carrier.mover.on_work = self._has_work
@@ -137,24 +145,111 @@ class Crew:
     async def _start(self) -> None:
         share = self._share
         limits = share.settings.limits
-        memory, places = limits.max_memory // self._most, max(1, limits.workers // self._most)
-        settings = replace(share.settings, limits=replace(limits, max_memory=memory, workers=places))
+        client = share.carrier.bucket.client
+        total = client.allowance or Allowance(limits.workers, limits.max_memory)
+        memory, places = total.memory // self._most, max(1, total.workers // self._most)
+        # What is limited beside them it is told in a moment, and again whenever that changes.
+        own = replace(limits, max_memory=memory, workers=places, bwlimit=UNLIMITED, max_requests_per_second=None)
         link = await Link.over(self._standby.start(Role.CARRY))
-        share.carrier.buffers.most -= memory
-        share.carrier.bucket.client.gate.give_up(places)
         hand = _Hand(link, share)
+        link.send(Begin(pickle.dumps(share.task(replace(share.settings, limits=own, control=None)))))
         self._hands.append(hand)
-        link.send(Begin(pickle.dumps(share.task(settings))))
+        self._parts = _Parts.equal(len(self._hands) + 1)
+        client.allow(total)
+        if self._balancing is None:
+            self._balancing = asyncio.get_running_loop().create_task(self._keep_balance())
         hand.begin()
+
+    def _divide(self, total: Allowance) -> Allowance:
+        """Tell the helpers what each may use of it; gives what is left for this process."""
+        count = len(self._hands)
+        memory, workers = total.memory // self._most, total.workers // self._most
+        for number, hand in enumerate(self._hands, 1):
+            places = workers or int(number < total.workers)  # one is always this process's
+            hand.allow(self._parts.of(number, total, max(1, places), memory), rests=not places)
+        own = self._parts.of(0, total, max(1, total.workers - workers * count), total.memory - memory * count)
+        self._share.carrier.buffers.resize(own.memory)
+        return own
+
+    async def _keep_balance(self) -> None:
+        """While something is limited, give those more of it who can use it."""
+        client = self._share.carrier.bucket.client
+        before = self._used()
+        while True:
+            await asyncio.sleep(_BALANCE_S)
+            used = self._used()
+            if len(used) == len(before) and client.allowance is not None and client.allowance.is_limited:
+                held = client.held()
+                self._parts = _Parts.by_need(
+                    [(now[0] - then[0]) / _BALANCE_S for now, then in zip(used, before, strict=True)],
+                    [(now[1] - then[1]) / _BALANCE_S for now, then in zip(used, before, strict=True)],
+                    [held.up or held.down, *(hand.wants_bytes for hand in self._hands)],
+                    [held.requests, *(hand.wants_requests for hand in self._hands)],
+                    client.allowance,
+                )
+                client.allow(client.allowance)
+            before = used
+
+    def _used(self) -> list[tuple[int, int]]:
+        """Bytes and requests of each process so far, this one first."""
+        tally = self._share.tally
+        hands = [(hand.moved_bytes, hand.requests) for hand in self._hands]
+        return [
+            (tally.moved_bytes - sum(hand[0] for hand in hands), tally.requests - sum(hand[1] for hand in hands)),
+            *hands,
+        ]
 
     async def aclose(self) -> None:
         """Let the helpers go. All that they had in hand has come back, unless the run failed."""
-        if self._watch is not None:
-            await _ended(self._watch)
+        for task in (self._watch, self._balancing):
+            if task is not None:
+                await _ended(task)
         for hand in self._hands:
             hand.link.close()
         for hand in self._hands:
             await hand.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """How what is limited is divided among processes, the first of which is this one: parts of one."""
+
+    bytes: list[float]
+    requests: list[float]
+
+    @classmethod
+    def equal(cls, count: int) -> _Parts:
+        """To each the same."""
+        return cls([1 / count] * count, [1 / count] * count)
+
+    @classmethod
+    def by_need(
+        cls,
+        moved: Sequence[float],
+        asked: Sequence[float],
+        want_bytes: Sequence[bool],
+        want_requests: Sequence[bool],
+        total: Allowance,
+    ) -> _Parts:
+        """By what each used in a second, and who wants more."""
+        speed = total.up if total.up is not None else total.down if total.down is not None else 1.0
+        requests = total.requests or 1.0
+        return cls(
+            shares(1.0, [used / speed for used in moved], want_bytes),
+            shares(1.0, [used / requests for used in asked], want_requests),
+        )
+
+    def of(self, number: int, total: Allowance, workers: int, memory: int) -> Allowance:
+        """The allowance of one of them."""
+        mine, asks = self.bytes[number], self.requests[number]
+        up, down, requests = total.up, total.down, total.requests
+        return Allowance(
+            workers,
+            memory,
+            None if up is None else up * mine,
+            None if down is None else down * mine,
+            None if requests is None else requests * asks,
+        )
 
 
 class _Hand:
@@ -163,7 +258,11 @@ class _Hand:
     def __init__(self, link: Link, share: Share) -> None:
         self.link = link
         self.cpu_s = 0.0
+        self.moved_bytes = self.requests = 0
+        self.wants_bytes = self.wants_requests = False
         self._share = share
+        self._allowed: Allow | None = None
+        self._is_off = False  # there are fewer requests in flight allowed than processes
         self._in_hand: dict[str, Item] = {}
         self._waiting = 0  # of them, not carried yet
         self._in_flight = self._lanes = 0
@@ -179,7 +278,7 @@ class _Hand:
     def fill(self) -> None:
         """Hand over more where the helper runs low; never the last half of what waits, which is done here meanwhile."""
         mover = self._share.carrier.mover
-        if self._gone or self._share.stop.is_requested:
+        if self._gone or self._is_off or self._share.stop.is_requested:
             return
         if self._waiting < _LOW:
             items = mover.take(min(_CHUNK, (mover.queued + 1) // 2), self._share.settings.limits.part_threshold)
@@ -191,6 +290,14 @@ class _Hand:
             elif self._in_hand and not mover.queued and not self._rests:
                 self._rests = True
                 self.link.send(Rest())
+
+    def allow(self, part: Allowance, *, rests: bool) -> None:
+        """Tell the helper what it may use, if that is something else than before."""
+        allowed = Allow(part.workers, part.memory, part.up, part.down, part.requests)
+        self._is_off = rests
+        if allowed != self._allowed and not self._gone:
+            self._allowed = allowed
+            self.link.send(allowed)
 
     async def _listen(self) -> None:
         share = self._share
@@ -207,6 +314,7 @@ class _Hand:
             raise
         finally:
             self._gone = True
+            self.wants_bytes = self.wants_requests = False
             share.tally.in_flight -= self._in_flight
             share.tally.lanes -= self._lanes
         if self._in_hand:
@@ -220,10 +328,11 @@ class _Hand:
 
     def _as_it_is_now(self, action: Action) -> Action:
         """A file that the helper put in place, and could not tell of any more, must not look like somebody else's."""
-        if action.verb is not Verb.DOWNLOAD:
+        folder = self._share.carrier.folder
+        if action.verb is not Verb.DOWNLOAD or folder is None:
             return action
         with contextlib.suppress(SternaError):
-            found = self._share.carrier.folder.folder.look(action.key)
+            found = folder.folder.look(action.key)
             if found is not None and found.size == action.size:
                 return replace_action(action, target=found)
         return action
@@ -232,6 +341,9 @@ class _Hand:
         share, tally = self._share, self._share.tally
         self._waiting -= report.carried
         self.cpu_s = report.cpu_s
+        self.moved_bytes += report.moved_bytes
+        self.requests += report.requests
+        self.wants_bytes, self.wants_requests = report.wants_bytes, report.wants_requests
         tally.moved_bytes += report.moved_bytes
         tally.wasted_bytes += report.wasted_bytes
         tally.requests += report.requests
@@ -284,12 +396,19 @@ async def _ended(task: asyncio.Task[None]) -> None:
         await task
 
 
+def _undivided(carrier: Carrier, total: Allowance) -> Allowance:
+    carrier.buffers.resize(total.memory)
+    return total
+
+
 @asynccontextmanager
 async def crew(
     standby: Standby | None, carrier: Carrier, folder: LocalPath, settings: Settings, tally: Tally, stop: Stop
 ) -> AsyncIterator[None]:
     """Have a carrier helped while this lasts, where there is somebody to help."""
+    client = carrier.bucket.client
     if standby is None:
+        client.divide = partial(_undivided, carrier)
         yield
         return
     helped = Crew(standby, Share(carrier, folder, settings, tally, stop))
@@ -297,3 +416,4 @@ async def crew(
         yield
     finally:
         await helped.aclose()
+        client.divide = partial(_undivided, carrier)

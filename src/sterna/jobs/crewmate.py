@@ -22,9 +22,10 @@ from sterna.model.events import Event, Notice, Tally
 from sterna.model.location import BucketPath, LocalPath
 from sterna.model.outcomes import Outcome
 from sterna.model.stop import Stop
-from sterna.moving.messages import AskKeys, Begin, End, Keys, Link, Report, Rest, Work
+from sterna.moving.messages import Allow, AskKeys, Begin, End, Keys, Link, Report, Rest, Work
 from sterna.stores.learned import Learned
 from sterna.wire.credentials import Credentials
+from sterna.wire.limits import Allowance, Held
 from sterna.wire.loop import run
 from sterna.wire.side import Side
 
@@ -102,6 +103,8 @@ class _Mate:
                         carrier.mover.feed(message.actions, self)
                     elif isinstance(message, Rest):
                         self._resting = True
+                    elif isinstance(message, Allow):
+                        self._allow(carrier, message)
                     elif isinstance(message, End):
                         self._stop.request(message.reason, message.exit_code)
                     elif isinstance(message, Keys):
@@ -111,6 +114,12 @@ class _Mate:
                 _leave_soon()
                 reporting.cancel()
                 await asyncio.wait([reporting])
+
+    def _allow(self, carrier: Carrier, message: Allow) -> None:
+        carrier.buffers.resize(message.memory)
+        carrier.bucket.client.allow(
+            Allowance(message.workers, message.memory, message.up, message.down, message.requests)
+        )
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Carrier]:
@@ -166,6 +175,7 @@ class _Mate:
         ):
             return
         self._last_s = now_s
+        held = self._carrier.bucket.client.held() if self._carrier is not None else Held()
         self._link.send(
             Report(
                 carried=carried - self._carried_before,
@@ -180,6 +190,8 @@ class _Mate:
                 notices=self._notices,
                 stop_reason=self._stop.reason,
                 stop_code=self._stop.exit_code,
+                wants_bytes=held.up or held.down,
+                wants_requests=held.requests,
                 fault=fault,
             )
         )

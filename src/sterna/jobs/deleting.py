@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Self
 
 from sterna import __version__
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.settings import Settings
 from sterna.model.actions import Action
 from sterna.model.entry import Trouble
-from sterna.model.outcomes import Outcome
+from sterna.model.errors import CredentialsExpired, WrongSetting
+from sterna.model.location import BucketPath, LocalPath, Location, parse_location
+from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.units import printable
 from sterna.planning.deletions import Deletions
 from sterna.planning.filters import Filter
 from sterna.planning.guard import (
@@ -26,15 +33,25 @@ from sterna.planning.guard import (
     refuse,
 )
 from sterna.planning.merge import Pair
+from sterna.planning.patterns import Sequence as Pattern
+from sterna.planning.patterns import Wild
 from sterna.planning.planfile import Header, PlanFile, PlanWriter
+from sterna.planning.rules import Rule
+from sterna.stores.folder import translate
 
 _HELD = 20_000  # actions that wait in memory for the guards; beyond, they wait in a file
+_FOLDERS = 100_000  # empty folders of the source that are remembered; where it has more, no folder is removed
+_WHOLESALE = (2, 3)  # exit codes of errors that the next batch would meet as well: a setting, a permission
 
 
 class Eraser(Protocol):
-    """Whatever removes entries of the destination that are still as they were listed, and looks whether they are gone."""
+    """Whatever removes entries of the destination that are still as they were listed, and looks whether they are gone.
+    Folders for which ``keeps_folder`` holds stay, though they are empty.
+    """
 
-    async def erase(self, actions: Sequence[Action]) -> list[Outcome]: ...
+    async def erase(
+        self, actions: Sequence[Action], keeps_folder: Callable[[str], bool] | None = None
+    ) -> list[Outcome]: ...
 
 
 class Deleter:
@@ -43,25 +60,27 @@ class Deleter:
     def __init__(
         self,
         eraser: Eraser,
-        places: Places,
         filters: Filter,
         allowed: Allowed,
         remembered: Remembered | None = None,
         *,
+        stop: Stop | None = None,
         keeps_markers: bool = True,
+        held: int = _HELD,
     ) -> None:
         self._eraser = eraser
-        self._places = places
         self._allowed = allowed
         self._remembered = remembered or Remembered()
+        self._stop = stop or Stop()
+        self._held = held
         self._counts = Counts()
+        self._folders: set[str] | None = set()  # those of which the source says that they are there; None: too many
+        self._unknown = 0
         self._deletions = Deletions(
             takes=None if filters.takes_everything else filters.takes_pair, keeps_markers=keeps_markers
         )
 
     def __enter__(self) -> Self:
-        """Ask the guards that need no listing; raises GuardRefused."""
-        refuse(before_listing(self._places, self._remembered, self._allowed))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -71,27 +90,40 @@ class Deleter:
         """Of these, and what is below them, nobody knows whether it is there."""
         self._deletions.unknown.add(troubles)
 
-    def see(self, page: Sequence[Pair]) -> None:
-        """A page of what both sides have, as the filters let it pass."""
+    def see(self, page: Sequence[Pair]) -> bool:
+        """A page of what both sides have, as the filters let it pass. False when the run is to end here."""
+        if self._stop.is_requested:
+            return False
         self._counts.see(page)
         self._deletions.add(page)
+        if self._folders is not None:
+            self._folders.update(source.key for source, _ in page if source is not None and source.key[-1] == "/")
+            if len(self._folders) > _FOLDERS:
+                self._folders = None
+        return True
 
     async def guarded(self, plans: AsyncGenerator[Sequence[Action], None]) -> AsyncGenerator[Sequence[Action], None]:
-        """Hold all plans back until both sides are listed to their end and no guard refuses; raises GuardRefused."""
+        """Hold all plans back until both sides are listed to their end and no guard refuses; raises GuardRefused.
+
+        Where the run is asked to end before, nothing has moved and nothing comes.
+        """
         held: list[Sequence[Action]] = []
         count = 0
         async with aclosing(plans):
             async for plan in plans:
+                if self._stop.is_requested:
+                    return
                 held.append(plan)
                 count += len(plan)
-                if count > _HELD:
+                if count > self._held:
                     break
             else:
-                self._ask_guards()
-                for plan in held:
-                    yield plan
+                if not self._stop.is_requested:
+                    self._ask_guards()
+                    for plan in held:
+                        yield plan
                 return
-            with tempfile.TemporaryDirectory(prefix="sterna-") as folder:
+            with _spool() as folder:
                 path = Path(folder) / "plan"
                 with PlanWriter(path, Header(sterna=__version__, source="", destination="", created_s=0)) as writer:
                     for plan in held:
@@ -100,14 +132,26 @@ class Deleter:
                     async for plan in plans:
                         writer.write(plan)
                     writer.finish()
+                if self._stop.is_requested:
+                    return
                 self._ask_guards()
                 with PlanFile.open(path) as file:
                     for page in file.pages():
                         yield page
 
+    def due(self) -> Iterator[list[Action]]:
+        """For a plan, once both sides are listed to their end: what is to be deleted. Raises GuardRefused."""
+        self._ask_guards()
+        return self._deletions.batches()
+
+    async def erase(self, actions: Sequence[Action], keeps_folder: Callable[[str], bool]) -> list[Outcome]:
+        """Of a plan: delete what is still as it was; an outcome for each."""
+        return await self._eraser.erase(actions, keeps_folder)
+
     def _ask_guards(self) -> None:
         self._deletions.listed()
-        self._counts.deletions = self._deletions.count().objects
+        count = self._deletions.count()
+        self._counts.deletions, self._unknown = count.objects, count.unknown
         refuse(before_deleting(self._counts, self._remembered, self._allowed))
 
     async def delete(
@@ -115,19 +159,148 @@ class Deleter:
     ) -> None:
         """Delete what is due, if all that was to arrive has arrived; ``instead`` says what a dry run makes of it."""
         due = self._counts.deletions
-        if not due or stop.is_requested:
+        if self._unknown:
+            kept = _number(self._unknown, "entry of the destination was", "entries of the destination were")
+            ledger.notice(f"{kept} kept: whether the source still has them could not be told.", code="unknown-kept")
+        if not due:
             return
-        failed = ledger.failed_moves
-        if failed and instead is None:
-            ledger.notice(
-                f"{due:,} deletion{'' if due == 1 else 's'} were left for the next run, since {failed:,} of what was to"
-                " be carried first failed.",
-                "warning",
-                "deletions-left",
-            )
+        if stop.is_requested:
+            self._leave(ledger, due, "since the run was ended")
             return
+        failed = ledger.not_arrived if instead is None else ledger.failed_moves
+        if failed:
+            self._leave(ledger, due, f"since {failed:,} of what was to be carried first failed")
+            return
+        ended = 0
         for batch in self._deletions.batches():
             if stop.is_requested:
+                self._leave(ledger, due - ended, "since the run was ended")
                 break
             ledger.planned(len(batch), 0)
-            ledger.record(await self._eraser.erase(batch) if instead is None else instead(batch))
+            outcomes = await self._eraser.erase(batch, self._keeps_folder) if instead is None else instead(batch)
+            ledger.record(outcomes)
+            ended += len(batch)
+            first = outcomes[0]
+            if first.error_kind == CredentialsExpired.__name__:
+                stop.request(first.error, first.exit_code)
+            elif all(one.status is Status.FAILED and one.exit_code in _WHOLESALE for one in outcomes) and ended < due:
+                self._leave(ledger, due - ended, "since they would end as those before")
+                break
+
+    def _leave(self, ledger: Ledger, count: int, why: str) -> None:
+        were = _number(count, "deletion was", "deletions were")
+        ledger.notice(f"{were} left for the next run, {why}.", "warning", "deletions-left")
+
+    def _keeps_folder(self, path: str) -> bool:
+        return self._folders is None or path in self._folders
+
+
+def check_places(settings: Settings, source: Location, destination: Location) -> None:
+    """Ask the guards that need no listing; raises GuardRefused."""
+    if settings.deletion is not None:
+        fingerprint = settings.filters.fingerprint
+        places = Places(_resolved(source), _resolved(destination), filters=fingerprint, home=_home())
+        refuse(before_listing(places, Remembered(), settings.deletion.allowed))
+
+
+def with_trash(settings: Settings, source: Location, destination: Location) -> Settings:
+    """The settings with the place for this run in their trash, ``TRASH/<time>``, and with that trash out of sight.
+
+    A bucket's trash is a prefix of that bucket, as ``s3://bucket/prefix`` or from the bucket's top; a folder's is a
+    folder on the same file system. Raises WrongSetting for what cannot be one.
+    """
+    if not settings.trash:
+        return settings
+    run = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
+    said = printable(settings.trash)
+    if isinstance(destination, BucketPath):
+        prefix = _prefix_of_trash(settings.trash, destination)
+        inside = _below(prefix, destination.path)
+        if isinstance(source, BucketPath) and source.bucket == destination.bucket and _below(prefix, source.path):
+            raise WrongSetting(
+                f"--trash {said} is inside the source, so the next run would carry it; name another place."
+            )
+        place = f"{prefix}/{run}"
+    else:
+        if settings.trash.startswith("s3://"):
+            raise WrongSetting(f"--trash {said} is in a bucket, and the destination is a folder; name a folder.")
+        if settings.symlinks == "store":
+            raise WrongSetting(
+                "--trash takes files and no links, and --symlinks store writes over links; leave one off."
+            )
+        folder, target = Path(os.path.realpath(settings.trash)), Path(os.path.realpath(destination.path))
+        inside = _below(folder.as_posix(), target.as_posix())
+        if _device(folder) != _device(target):
+            raise WrongSetting(
+                f"--trash {said} is on another file system than {printable(str(destination))}, so files cannot just be"
+                " moved there; name a folder on the same one."
+            )
+        place = str(folder / run)
+    if inside == "":
+        raise WrongSetting(f"--trash {said} is the destination itself; name a place below it or beside it.")
+    filters = settings.filters
+    if inside is not None:
+        rule = Rule(False, f"--trash {settings.trash}", "--trash", (Pattern((inside + "/", Wild.PATH)),))
+        filters = replace(filters, rules=(rule, *filters.rules))
+    return replace(settings, trash=place, filters=filters)
+
+
+def _prefix_of_trash(text: str, destination: BucketPath) -> str:
+    said = printable(text)
+    prefix = text
+    if text.startswith("s3://"):
+        location = parse_location(text)
+        assert isinstance(location, BucketPath)
+        if location.bucket != destination.bucket:
+            raise WrongSetting(
+                f"--trash {said} is in another bucket than the destination; name a prefix of {destination.bucket}."
+            )
+        prefix = location.path
+    prefix = prefix.rstrip("/")
+    if not prefix or prefix.startswith("/"):
+        raise WrongSetting(f"--trash {said} is no prefix; write one as trash, or s3://{destination.bucket}/trash.")
+    return prefix
+
+
+def _below(place: str, root: str) -> str | None:
+    """The key that a place has below a root, empty where they are one; None where it is elsewhere."""
+    if place == root:
+        return ""
+    start = root.rstrip("/") + "/" if root else ""
+    return place[len(start) :] if place.startswith(start) else None
+
+
+def _device(path: Path) -> int:
+    """The file system that a path is on, or will be made on."""
+    while True:
+        try:
+            return path.stat().st_dev
+        except FileNotFoundError:
+            if path == path.parent:
+                raise
+            path = path.parent
+        except OSError as error:
+            raise translate(error, "look at", str(path)) from error
+
+
+def _resolved(location: Location) -> Location:
+    """A local path with its symbolic links followed: two names of one folder must be seen to be one."""
+    return LocalPath(Path(os.path.realpath(location.path))) if isinstance(location, LocalPath) else location
+
+
+def _home() -> Path | None:
+    try:
+        return Path(os.path.realpath(Path.home()))
+    except RuntimeError:  # a user without an entry, and without HOME
+        return None
+
+
+def _spool() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="sterna-")
+    except OSError as error:
+        raise translate(error, "make a folder for the plan in", tempfile.gettempdir()) from error
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"

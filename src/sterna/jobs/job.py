@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 
 from sterna.jobs.carriers import Carrier
@@ -17,7 +17,7 @@ from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.planning.filters import EVERYTHING, Filter
-from sterna.planning.merge import pairs
+from sterna.planning.merge import Pair, pairs
 from sterna.stores.store import Store
 
 _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bounds what a run remembers
@@ -72,12 +72,16 @@ async def carry(
     try:
         async with asyncio.TaskGroup() as moving, aclosing(plans):
             async for plan in plans:
+                if deleter is not None and not dry_run:
+                    await carrier.tidy()  # not before: a guard that refuses finds nothing changed
                 await ranges.acquire()
                 moving.create_task(move(plan))
                 if stop.is_requested:
                     break
             ledger.tally.planning_done = True
         if deleter is not None:
+            if not dry_run:
+                await carrier.tidy()
             await deleter.delete(ledger, stop, would_be if dry_run else None)
     except BaseExceptionGroup as errors:
         raise out_of(errors) from None
@@ -98,19 +102,24 @@ async def planned(
     sources = entries(source, ledger, carrier.verb, filters, deleter)
     targets = entries(target, ledger, carrier.verb, filters, deleter, quiet=True)
     async with aclosing(sources), aclosing(targets):
-        async for both in pairs(sources, targets):
-            page = filters.chosen(both)
-            if not dry_run:
+        async for page in carrier.settled(chosen(pairs(sources, targets), filters), dry_run=dry_run):
+            if not dry_run and deleter is None:
                 await carrier.tidy()
-            if deleter is not None:
-                deleter.see(page)
+            if deleter is not None and not deleter.see(page):
+                return  # the run is to end; what was listed so far is not all there is
             plan = carrier.plan(page, now_ns)
             ledger.kept(plan.kept, plan.kept_bytes)
             ledger.planned(len(plan.actions), sum(action.size for action in plan.actions))
             if plan.actions:
                 yield plan.actions
-    if not dry_run:
+    if not dry_run and deleter is None:
         await carrier.tidy()
+
+
+async def chosen(pages: AsyncIterator[list[Pair]], filters: Filter) -> AsyncGenerator[list[Pair], None]:
+    """The pairs without what the filters leave out by what the listings say of it."""
+    async for page in pages:
+        yield filters.chosen(page)
 
 
 async def entries(

@@ -42,6 +42,12 @@ class Ledger:
         self._watch = asyncio.get_running_loop().create_task(self._watch_speed())
         emit(RunStarted(command, source, destination, self.summary.started_s))
 
+    @property
+    def not_arrived(self) -> int:
+        """How many of what was planned so far did not end well, or have not ended at all."""
+        missing = self.tally.planned_objects - self._planned_before - self._ended
+        return self.failed_moves + self.summary.left + missing
+
     def planned(self, count: int, size: int) -> None:
         """More objects are to be moved."""
         self.tally.planned_objects += count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,20 +26,22 @@ from sterna.model.location import BucketPath
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
+from sterna.moving.delete import (
+    NOT_FOR_XML,
+    REFUSED_DOCUMENT,
+    TRANSIENT,
+    is_same,
+    keeps_versions,
+    only_markers,
+)
 from sterna.stores.s3 import PAGE_KEYS, S3Store
 from sterna.wire.client import Request
 from sterna.wire.side import Side
-from sterna.wire.xml import parse_document
 
 _BATCHES = 4  # DeleteObjects in flight: AWS takes 3,500 deletions a second from a prefix, and each carries 1,000
 _LOOKS = 32  # HEADs and single deletions in flight
 _PASSES = 3  # listings from the start: a server whose pages shift while one deletes shows the rest in the next one
 _FAILED_KEPT = 10_000  # failed keys that are remembered, so that a further pass leaves them alone
-
-# Of a single key in an answer to DeleteObjects: worth a request of its own, which is retried by the table.
-_TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout")
-# What the XML of DeleteObjects cannot carry (XML 1.0, section 2.2), or what parsers along the way like to change.
-_NOT_FOR_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|^\\s|\\s$")
 
 
 async def remove(
@@ -205,7 +206,7 @@ class _Removal:
 
     async def _remove_batch(self, batch: _Batch, places: asyncio.Semaphore) -> None:
         try:
-            singles = [entry for entry in batch.entries if _NOT_FOR_XML.search(self._full(entry.key))]
+            singles = [entry for entry in batch.entries if NOT_FOR_XML.search(self._full(entry.key))]
             apart = {entry.key for entry in singles}
             together = [entry for entry in batch.entries if entry.key not in apart]
             if len(together) > 1:
@@ -241,12 +242,12 @@ class _Removal:
         except Corrupt:
             return []
         except SternaError as failure:
-            if failure.status in (400, 404, 405, 411, 413, 415):  # the document, its size or the operation is refused
+            if failure.status in REFUSED_DOCUMENT:
                 return entries
             batch.failed |= {entry.key: failure for entry in entries}
             return []
         for key, error in refused.items():
-            if error.code not in _TRANSIENT and (error.code or error.words):
+            if error.code not in TRANSIENT and (error.code or error.words):
                 batch.failed[key] = SternaError(
                     f"The server did not remove it: {printable(error.words or error.code)}",
                     operation="DeleteObjects",
@@ -255,7 +256,7 @@ class _Removal:
                     words=error.words,
                     request_id=error.request_id,
                 )
-        return [entry for entry in entries if entry.key in refused and refused[entry.key].code in _TRANSIENT]
+        return [entry for entry in entries if entry.key in refused and refused[entry.key].code in TRANSIENT]
 
     async def _delete_into(self, batch: _Batch, entry: Entry) -> None:
         try:
@@ -292,7 +293,7 @@ class _Removal:
             now = await self._look(full) or await listed_as(self._store, full)
             if now is None:
                 return
-            if not _is_same(entry, now):
+            if not is_same(entry, now):
                 raise _written_again(full)
             await self._delete(full)
             await self._must_be_gone(full, entry)
@@ -344,7 +345,7 @@ class _Removal:
         now = await self._look(full)
         if now is None:
             return
-        if not _is_same(entry, now):
+        if not is_same(entry, now):
             raise _written_again(full)
         raise NotProven(
             f"{printable(full)}: the server says that it is deleted, and still has it.", operation="Delete", key=full
@@ -357,30 +358,16 @@ class _Removal:
 
     async def _ask_versioning(self) -> None:
         """Whether the bucket keeps versions, of which a batch does not tell. Who may not ask is not told either."""
-        try:
-            response = await self._client.call(Request("GetVersioning", "GET", self._store.bucket, query="versioning="))
-            answer = parse_document(response.body, "VersioningConfiguration", "GetVersioning")
-        except SternaError:
-            return
-        self._marked = answer.findtext("Status") in ("Enabled", "Suspended")
+        self._marked = await keeps_versions(self._store)
 
     def _tell_of_markers(self) -> None:
         if self._marked:
-            self._ledger.notice(
-                f"The bucket {self._store.bucket} keeps versions: delete markers were added, the older versions stay.",
-                code="delete_marker",
-            )
+            self._ledger.notice(only_markers(self._store.bucket), code="delete_marker")
 
 
 def _outcome(full: str, entry: Entry, status: Status) -> Outcome:
     proof = "seen to be gone" if status is Status.DONE else ""
     return Outcome("delete", full, status, size=entry.size, because="asked for", etag=entry.etag, proof=proof)
-
-
-def _is_same(entry: Entry, now: Entry) -> bool:
-    """Whether an object is still the one that was listed: the same ETag and size, and not written later (H44)."""
-    same = now.etag == entry.etag and now.size == entry.size
-    return same and now.mtime_ns // 10**9 <= entry.mtime_ns // 10**9
 
 
 def _before(moment_ns: int, entries: Sequence[Entry]) -> list[Entry]:

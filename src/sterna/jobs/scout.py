@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import SternaError
+from sterna.planning.filters import EVERYTHING, Filter
 from sterna.stores.local import WalkLost
 from sterna.stores.walk import Page, Symlinks, pages
 
@@ -25,6 +26,9 @@ class Errand(NamedTuple):
     symlinks: Symlinks
     start_after: str
     root: tuple[int, int]
+    filters: Filter = EVERYTHING
+    one_file_system: bool = False
+    escapes: bool = False
 
 
 class _Columns(NamedTuple):
@@ -48,7 +52,15 @@ def serve(connected: socket.socket) -> int:
     if (status.st_dev, status.st_ino) != errand.root:
         return 1  # whoever asked goes on by itself
     try:
-        for page in pages(errand.path, symlinks=errand.symlinks, start_after=errand.start_after):
+        walk = pages(
+            errand.path,
+            symlinks=errand.symlinks,
+            start_after=errand.start_after,
+            may_hold=pruning(errand.filters),
+            one_file_system=errand.one_file_system,
+            escapes=errand.escapes,
+        )
+        for page in walk:
             entries = page.entries
             _send(
                 connected,
@@ -64,6 +76,11 @@ def serve(connected: socket.socket) -> int:
     except SternaError as error:
         _send(connected, type(error)(error.sentence, **error.facts()))
     return 0
+
+
+def pruning(filters: Filter) -> Callable[[str], bool] | None:
+    """What tells a walk which folders it need not enter; None where it must enter all."""
+    return None if filters.takes_all_keys else filters.may_hold
 
 
 def _send(connected: socket.socket, what: object) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sterna.jobs.control import Control
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
+from sterna.planning.collide import OnCollision
+from sterna.planning.compare import Compare
 from sterna.planning.filters import EVERYTHING, Filter
 from sterna.planning.guard import Allowed
 from sterna.wire.side import Side
@@ -13,17 +16,19 @@ from sterna.wire.side import Side
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What the source lacks is deleted at the destination, as far as the guards allow it. ``trash``: it is moved there
-    instead, a prefix of the same bucket or a folder beside the destination, and so is what is written over.
-    """
+    """What the source lacks is deleted at the destination, as far as the guards allow it."""
 
     allowed: Allowed = field(default_factory=Allowed)
-    trash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of a run, assembled by ``cli`` or by the caller of the library; each member says more at its class."""
+    """The options of a run, assembled by ``cli`` or by the caller of the library; each member says more at its class.
+
+    ``trash``: what ``sync`` deletes or writes over is moved there instead, below a name for the run: a prefix of the
+    destination's bucket, or a folder on the destination's file system. ``control``: by what ``limits`` may change while
+    the run goes on.
+    """
 
     source: Side = field(default_factory=Side)
     destination: Side = field(default_factory=Side)
@@ -31,6 +36,16 @@ class Settings:
     download: DownloadOptions = field(default_factory=DownloadOptions)
     customer: Customer = field(default_factory=Customer)
     limits: Limits = field(default_factory=Limits)
+    control: Control | None = field(default=None, compare=False)
     filters: Filter = EVERYTHING
+    compare: Compare = Compare.AUTO
     deletion: Deletion | None = None
-    symlinks: Literal["skip", "follow"] = "skip"
+    trash: str = ""
+    symlinks: Literal["skip", "follow", "store"] = "skip"
+    one_file_system: bool = False
+    on_collision: OnCollision = OnCollision.FAIL
+
+    @property
+    def escapes(self) -> bool:
+        """Whether names in the folder are read as escaped ones."""
+        return self.on_collision is OnCollision.ESCAPE

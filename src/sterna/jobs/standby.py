@@ -95,7 +95,8 @@ def _stand_by(asked: socket.socket) -> None:
     """Fork a helper whenever one is asked for; never returns."""
     status = 1
     try:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"):  # the first process says what is to happen
+        # The first process says what is to happen.
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):  # whoever reads our output must see its end when the first process ends
@@ -126,7 +127,15 @@ def scout_for(standby: Standby | None, store: LocalStore, settings: Settings) ->
 
     def elsewhere(start_after: str) -> AsyncGenerator[Page, None]:
         root = (folder.root.device, folder.root.inode)
-        errand = scout.Errand(os.fspath(folder.path), settings.symlinks, start_after, root)
+        errand = scout.Errand(
+            os.fspath(folder.path),
+            settings.symlinks,
+            start_after,
+            root,
+            settings.filters,
+            settings.one_file_system,
+            settings.escapes,
+        )
         return scout.scouted(lambda: standby.start(Role.WALK), errand)
 
     store.elsewhere = elsewhere

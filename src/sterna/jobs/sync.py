@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
-from sterna.jobs.carriers import download_carrier, upload_carrier
+from sterna.jobs.between import open_buckets, refuse_overlap
+from sterna.jobs.carriers import Carrier, copy_carrier, download_carrier, trash_of, upload_carrier
 from sterna.jobs.crew import crew
-from sterna.jobs.deleting import Deleter, Eraser
+from sterna.jobs.deleting import Deleter, Eraser, check_places, with_trash
 from sterna.jobs.job import as_source, carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
@@ -22,9 +24,27 @@ from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
 from sterna.model.units import printable
 from sterna.moving.delete import BucketEraser, FolderEraser
-from sterna.planning.guard import Places
+from sterna.planning.filters import Filter
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
+from sterna.stores.store import Store
+
+
+class Flow(Protocol):
+    """What a run does between its two sides, both of them open, up to the summary."""
+
+    async def __call__(
+        self,
+        source: Store,
+        target: Store,
+        carrier: Carrier,
+        ledger: Ledger,
+        stop: Stop,
+        *,
+        filters: Filter,
+        deleter: Deleter | None,
+        dry_run: bool,
+    ) -> Summary: ...
 
 
 async def sync(
@@ -37,19 +57,23 @@ async def sync(
     stop: Stop | None = None,
     dry_run: bool = False,
     standby: Standby | None = None,
+    flow: Flow = carry_over,
+    command: str = "sync",
 ) -> Summary:
     """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; what the source
     lacks is deleted there where ``settings.deletion`` says so.
 
-    ``standby``: where helper processes come from, if any may be had.
+    ``standby``: where helper processes come from, if any may be had. ``flow``: what is done between the two once they
+    are open, and ``command`` what it is called; planning and applying a plan are other flows than a sync's.
 
     Raises SternaError where the run cannot be established (no such folder, bucket, permission); what happens to
     single objects stands in the summary.
     """
-    settings = settings or Settings()
+    settings = with_trash(settings or Settings(), source, destination)
+    check_places(settings, source, destination)
     tally = tally if tally is not None else Tally()
     stop = stop or Stop()
-    ledger = Ledger("sync", str(source), str(destination), emit=emit, tally=tally, stop=stop)
+    ledger = Ledger(command, str(source), str(destination), emit=emit, tally=tally, stop=stop)
     try:
         if isinstance(source, LocalPath) and isinstance(destination, BucketPath):
             async with open_bucket(destination, settings.destination, settings, tally, emit=ledger.heard) as bucket:
@@ -59,8 +83,9 @@ async def sync(
                         upload_carrier(folder, bucket, settings, tally, stop) as carrier,
                         crew(standby, carrier, source, settings, tally, stop),
                     ):
-                        with _deleter(settings, source, destination, BucketEraser(bucket)) as deleter:
-                            return await carry_over(
+                        eraser = BucketEraser(bucket, trash=trash_of(bucket, settings), stop=stop)
+                        with _deleter(settings, eraser, stop) as deleter:
+                            return await flow(
                                 folder, bucket, carrier, ledger, stop,
                                 filters=settings.filters, deleter=deleter, dry_run=dry_run,
                             )  # fmt: skip
@@ -74,28 +99,35 @@ async def sync(
                         download_carrier(bucket, folder, settings, tally, stop) as carrier,
                         crew(standby, carrier, destination, settings, tally, stop),
                     ):
-                        with _deleter(settings, source, destination, FolderEraser(folder.folder)) as deleter:
-                            return await carry_over(
+                        with _deleter(settings, FolderEraser(folder.folder, stop=stop), stop) as deleter:
+                            return await flow(
                                 bucket, folder, carrier, ledger, stop,
                                 filters=settings.filters, deleter=deleter, dry_run=dry_run,
                             )  # fmt: skip
-        raise WrongSetting("sync works between a folder and s3://bucket/prefix; one side must be each.")
+        if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
+            if settings.deletion is None:  # with it, the guards ask
+                refuse_overlap(source, destination)
+            async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
+                if settings.deletion is None:
+                    await _must_hold_something(left)
+                async with copy_carrier(left, right, settings, tally, stop) as carrier:
+                    eraser = BucketEraser(right, trash=trash_of(right, settings), stop=stop)
+                    with _deleter(settings, eraser, stop, keeps_markers=False) as deleter:
+                        return await flow(
+                            left, right, carrier, ledger, stop,
+                            filters=settings.filters, deleter=deleter, dry_run=dry_run,
+                        )  # fmt: skip
+        raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
     finally:
         await ledger.close()
 
 
 def _deleter(
-    settings: Settings, source: Location, destination: Location, eraser: Eraser
+    settings: Settings, eraser: Eraser, stop: Stop, *, keeps_markers: bool = True
 ) -> AbstractContextManager[Deleter | None]:
     if settings.deletion is None:
         return nullcontext()
-    places = Places(_resolved(source), _resolved(destination), filters=settings.filters.fingerprint, home=Path.home())
-    return Deleter(eraser, places, settings.filters, settings.deletion.allowed)
-
-
-def _resolved(location: Location) -> Location:
-    """A local path with its symbolic links followed: two names of one folder must be seen to be one."""
-    return LocalPath(location.path.resolve()) if isinstance(location, LocalPath) else location
+    return Deleter(eraser, settings.filters, settings.deletion.allowed, stop=stop, keeps_markers=keeps_markers)
 
 
 async def _must_hold_something(bucket: S3Store) -> None:

@@ -25,6 +25,7 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     """One decision about one key. ``because`` is the sentence that log, report and dry run all print.
 
     ``source`` is what the listing said of the source, ``target`` what stands at the destination, if anything.
+    ``place`` is the path in a folder, where it is another than the key.
     """
 
     verb: Verb
@@ -32,6 +33,7 @@ class Action(msgspec.Struct, frozen=True, gc=False):
     because: str
     source: Entry | None = None
     target: Entry | None = None
+    place: str = ""
 
     @property
     def size(self) -> int:

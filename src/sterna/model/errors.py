@@ -89,6 +89,12 @@ class PlanUnusable(WrongSetting):
     """A plan file is cut, changed, or of another kind; nothing of it is carried out. Make it anew."""
 
 
+class Drifted(SternaError):
+    """Source or destination is not what it was when the plan was made; what has changed is left as it is."""
+
+    exit_code = 6
+
+
 class SourceUnknown(SternaError):
     """The source could not be established: missing, unreadable, or its listing failed."""
 

@@ -48,7 +48,8 @@ class Estimate(msgspec.Struct, kw_only=True):
 
     ``requests`` is by operation; ``items`` are paid once, ``monthly`` is by how much each further month changes.
     ``unpriced`` are the storage classes for which there was no price. ``looks`` are keys of which only the run will find
-    out whether they are to be moved: they count as a HEAD each, and their bytes are ``looked_bytes``.
+    out whether they are to be moved: they count as a HEAD each, and their bytes are ``looked_bytes``. Where ``prices_of``
+    is empty there were no prices, and nothing is said of cost. ``seconds`` is at the speeds of the last two members.
     """
 
     requests: dict[str, int]
@@ -65,8 +66,23 @@ class Estimate(msgspec.Struct, kw_only=True):
     prices_date: str
     seconds: float | None = None
     rate_is_measured: bool = False
+    bytes_per_s: float = 0.0
+    requests_per_s: float = 0.0
 
     @property
     def cost(self) -> float:
         """The sum of the items."""
         return sum(item.amount for item in self.items)
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """What there is to say of a plan before it is carried out."""
+
+    source: str
+    destination: str
+    created_s: int
+    settings: dict[str, str]
+    summary: PlanSummary
+    estimate: Estimate
+    kept: int
+    kept_bytes: int

@@ -91,6 +91,12 @@ class Buffers:
             self._kept_bytes += size
         self._grant()
 
+    def resize(self, most: int) -> None:
+        """Lend up to ``most`` bytes from now on; what is lent stays so until it comes back."""
+        self.most = most
+        self._drop_surplus()
+        self._grant()
+
     def _grant(self) -> None:
         while self._waiting and self._fits(self._waiting[0][0]):
             wanted, turn = self._waiting.popleft()

@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 from sterna.model.actions import Action
-from sterna.model.errors import Corrupt, DiskFull, ObjectChanged, ObjectGone, SternaError
+from sterna.model.errors import Corrupt, DiskFull, ObjectChanged, ObjectGone, Refused, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
@@ -21,6 +21,7 @@ from sterna.moving.upload import together
 from sterna.moving.writer import Ticket, Writer
 from sterna.stores.draft import Draft
 from sterna.stores.folder import Folder
+from sterna.stores.named import NamedFolder
 from sterna.stores.s3 import Look, S3Store
 from sterna.wire.checksum import Algorithm, algorithm, md5_hex
 from sterna.wire.connection import Response
@@ -59,7 +60,7 @@ class Downloader:
             outcome.attempts = attempt
             try:
                 if action.key.endswith("/"):
-                    await self._disk.slow(self._make_folder, action.key, outcome)
+                    await self._disk.slow(self._make_folder, action.place or action.key, outcome)
                     ticket.settle(None)
                 elif is_large:
                     await self._in_ranges(action, ticket)
@@ -113,7 +114,22 @@ class Downloader:
         outcome.checksum = f"{found.checksum_name}:{found.checksum}" if found.checksum else ""
         outcome.proof = found.checksum_name if found.whole else outcome.proof or "length"
         self._tally.moved_bytes += len(data)
+        if isinstance(self._folder, NamedFolder):
+            place = self._place(action, self._folder)
+            if self._folder.is_link(key):
+                lease.release()
+                make = partial(self._folder.put_link, durable=self._durable)
+                await self._disk.slow(make, place, bytes(data), _mtime(found), action.target)
+                ticket.settle(None)
+                return
+            key = place
         self._writer.put(key, data, _mtime(found), action.target, ticket, lease)
+
+    def _place(self, action: Action, folder: NamedFolder) -> str:
+        """Where an object's file is to stand, or stands."""
+        if action.target is not None or not action.place:
+            return folder.path_of(action.key)
+        return action.place
 
     def _check_whole(self, action: Action, looks: list[Look], response: Response) -> None:
         """The length that was announced came (the connection saw to that); it must be the object's, the checksum right."""
@@ -168,7 +184,12 @@ class Downloader:
         size = found.entry.size
         _check_look(action, found, size)
         each, kind, by_parts = await self._cut(key, found)
-        draft = await self._disk.slow(self._begin, key, size)
+        place = key
+        if isinstance(self._folder, NamedFolder):
+            if self._folder.is_link(key):
+                raise Refused(f"{printable(key)} stands for a link and has {size} bytes; no target is that long.")
+            place = self._place(action, self._folder)
+        draft = await self._disk.slow(self._begin, place, size)
         try:
             sums = await self._fetch(draft, found, each, kind)
             outcome.proof = await self._verify(draft, found, sums, kind, each, by_parts=by_parts)

@@ -40,6 +40,16 @@ class End(msgspec.Struct, tag="end"):
     exit_code: int
 
 
+class Allow(msgspec.Struct, tag="allow"):
+    """What a helper may use from now on: its part of ``wire.limits.Allowance``."""
+
+    workers: int
+    memory: int
+    up: float | None
+    down: float | None
+    requests: float | None
+
+
 class Keys(msgspec.Struct, tag="keys"):
     """The answer to AskKeys: pickled credentials, or the pickled error that came instead."""
 
@@ -67,10 +77,12 @@ class Report(msgspec.Struct, tag="report"):
     notices: list[Notice]
     stop_reason: str = ""  # it met what ends the whole run (a full disk, dead credentials)
     stop_code: int = 0
+    wants_bytes: bool = False  # it could move more than its part of --bwlimit
+    wants_requests: bool = False
     fault: str = ""  # an error of ours: the run must fail
 
 
-ToHelper = Begin | Work | Rest | End | Keys
+ToHelper = Begin | Allow | Work | Rest | End | Keys
 FromHelper = AskKeys | Report
 _encode = msgspec.msgpack.Encoder().encode
 _decode_to_helper = msgspec.msgpack.Decoder(ToHelper).decode

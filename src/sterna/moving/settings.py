@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sterna.model.units import MIB
+from sterna.model.units import GIB, MIB
+from sterna.wire.timetable import UNLIMITED, Timetable
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,10 @@ class Limits:
 
     ``workers``: requests in flight at most, 256 by default as s5cmd's workers; the run starts with fewer and takes
     more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together.
-    ``part_threshold``: objects above it go in parts. ``part_size``: None for the table in ``moving.parts``.
+    ``part_threshold``: objects above it go in parts. ``part_size``: None for the tables in ``moving.parts``.
+    ``copy_threshold``: what is larger is copied in parts: S3 copies no more by one request.
+    ``bwlimit``: how fast bytes of objects may pass, over all connections and processes; ``max_requests_per_second``: how
+    many requests may begin in a second. Both hold at each endpoint, where a side has several.
     ``processes``: how many may carry, this one included; None for as many as there are processors, up to four, and only
     while they are of use.
     """
@@ -53,4 +57,7 @@ class Limits:
     max_memory: int = 512 * MIB
     part_threshold: int = 8 * MIB
     part_size: int | None = None
+    copy_threshold: int = 5 * GIB
     processes: int | None = None
+    bwlimit: Timetable = UNLIMITED
+    max_requests_per_second: int | None = None

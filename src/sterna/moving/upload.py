@@ -288,16 +288,18 @@ def measure(
 
 def is_noticed(now: Entry, found: Look) -> bool:
     """Whether the next comparison carries the file again over this older version of it, by ``planning/compare.py``: the
-    file has grown, or was changed in a later second than the object's, or in the same, and the times kept differ.
+    file has grown, or was changed in the second in which the object was stored or later, and the times kept differ.
 
     A smaller one says nothing: it may be in the middle of being written anew.
     """
     if now.size > found.entry.size:
         return True
     changed_s, stored_s = now.mtime_ns // _SECOND_NS, found.entry.mtime_ns // _SECOND_NS
-    if not stored_s or changed_s != stored_s:
-        return 0 < stored_s < changed_s
+    if not stored_s or changed_s < stored_s:
+        return False
     kept_ns = found.mtime_ns or 0
+    if changed_s > stored_s and kept_ns // _SECOND_NS != now.mtime_ns // _SECOND_NS:
+        return True
     has_fractions = bool(kept_ns % _SECOND_NS and now.mtime_ns % _SECOND_NS)  # else whole seconds would be compared
     return has_fractions and kept_ns // 1000 != now.mtime_ns // 1000
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from sterna.model.actions import Action, Verb
@@ -11,6 +12,22 @@ from sterna.planning.collide import Collisions
 from sterna.planning.merge import Pair
 
 _SECOND_NS = 1_000_000_000
+_HOUR_NS = 3600 * _SECOND_NS
+FAT_STEP_NS = 2 * _SECOND_NS  # of a file system that keeps local time, too: at a change of the clocks it is an hour off
+
+
+class Compare(str, Enum):
+    """By what it is decided that the destination has a key already (``--compare``).
+
+    What differs in size is moved by all of them but EXISTS. A LOOK that the others plan is settled by ``difference``
+    after a HEAD, for CHECKSUM by what is known of the content.
+    """
+
+    AUTO = "auto"
+    SIZE = "size"
+    MTIME = "mtime"
+    CHECKSUM = "checksum"
+    EXISTS = "exists"
 
 
 class Plan(NamedTuple):
@@ -21,38 +38,43 @@ class Plan(NamedTuple):
     kept_bytes: int
 
 
-def plan_uploads(pairs: Sequence[Pair], now_ns: int) -> Plan:
+def plan_uploads(pairs: Sequence[Pair], now_ns: int, compare: Compare = Compare.AUTO, *, step_ns: int = 1) -> Plan:
     """Upload what the bucket lacks, or has with another size, or has from before the file's last change.
 
-    LastModified is when the object was stored, in whole seconds on many servers: of a file that was changed in the
-    same second only a look at the object's own mtime tells whether that was before. A file that was changed later is
-    newer; one whose time is later than ``now_ns`` says nothing by it (a clock was wrong when it was written), so its
-    object is looked at too (H118).
+    LastModified is when the object was stored, by the server's clock and in whole seconds on many servers; the file's
+    time is by ours. Only where the file is older the listing suffices. One that was changed in the same second or seems
+    newer is looked at: the object keeps the time of the file that it was made of, and where that is the file's, nothing
+    was changed, whatever the two clocks say (H118). ``step_ns`` is how finely the folder keeps times (H117).
     """
     actions: list[Action] = []
     kept = kept_bytes = 0
+    seconds = max(0, step_ns // _SECOND_NS - 1)  # a file may have been changed so much later than its time says
     for source, target in pairs:
         if source is None:
             continue
         if target is None:
             actions.append(Action(Verb.UPLOAD, source.key, "new", source))
-        elif source.size != target.size:
-            actions.append(Action(Verb.UPLOAD, source.key, _sizes(source, target), source, target))
-        elif source.mtime_ns // _SECOND_NS < target.mtime_ns // _SECOND_NS:
-            kept += 1
-            kept_bytes += source.size
-        elif source.mtime_ns > now_ns:
-            actions.append(Action(Verb.LOOK, source.key, "the file's time lies in the future", source, target))
-        elif source.mtime_ns // _SECOND_NS == target.mtime_ns // _SECOND_NS:
-            actions.append(
-                Action(Verb.LOOK, source.key, "changed in the second in which it was stored", source, target)
-            )
-        else:
-            actions.append(Action(Verb.UPLOAD, source.key, "the file was changed after it was stored", source, target))
+            continue
+        if compare is Compare.AUTO:
+            if source.size != target.size:
+                actions.append(Action(Verb.UPLOAD, source.key, _sizes(source, target), source, target))
+                continue
+            stored_s = target.mtime_ns // _SECOND_NS
+            changed_s = source.mtime_ns // _SECOND_NS + seconds
+            if changed_s >= stored_s:
+                actions.append(Action(Verb.LOOK, source.key, _doubt(source, target, now_ns), source, target))
+                continue
+        elif (action := _by(compare, Verb.UPLOAD, source, target)) is not None:
+            actions.append(action)
+            continue
+        kept += 1
+        kept_bytes += source.size
     return Plan(actions, kept, kept_bytes)
 
 
-def plan_downloads(pairs: Sequence[Pair], collisions: Collisions) -> Plan:
+def plan_downloads(
+    pairs: Sequence[Pair], collisions: Collisions, compare: Compare = Compare.AUTO, *, step_ns: int = 1
+) -> Plan:
     """Download what the folder lacks or has with another size; look at what has the same size and another time.
 
     A file that we downloaded has the time of the original, which stands in the object's metadata and in no listing.
@@ -65,21 +87,85 @@ def plan_downloads(pairs: Sequence[Pair], collisions: Collisions) -> Plan:
             continue
         if (why := collisions.refusal(source)) is not None:
             actions.append(Action(Verb.REFUSE, source.key, why, source, target))
-        elif target is None:
+            continue
+        if target is None:
             actions.append(Action(Verb.DOWNLOAD, source.key, "new", source))
-        elif source.size != target.size:
-            actions.append(Action(Verb.DOWNLOAD, source.key, _sizes(source, target), source, target))
-        elif source.mtime_ns // _SECOND_NS == target.mtime_ns // _SECOND_NS:
-            kept += 1
-            kept_bytes += source.size
-        else:
-            actions.append(Action(Verb.LOOK, source.key, "same size, and the time needs a look", source, target))
+            continue
+        if compare is Compare.AUTO:
+            if source.size != target.size:
+                actions.append(Action(Verb.DOWNLOAD, source.key, _sizes(source, target), source, target))
+                continue
+            is_same = source.mtime_ns // _SECOND_NS == target.mtime_ns // _SECOND_NS
+            if not is_same and not (step_ns > 1 and same_time(source.mtime_ns, target.mtime_ns, step_ns)):
+                actions.append(Action(Verb.LOOK, source.key, "same size, and the time needs a look", source, target))
+                continue
+        elif (action := _by(compare, Verb.DOWNLOAD, source, target)) is not None:
+            actions.append(action)
+            continue
+        kept += 1
+        kept_bytes += source.size
     return Plan(actions, kept, kept_bytes)
 
 
-def same_time(a_ns: int, b_ns: int) -> bool:
-    """Equal at the precision of the coarser one: a time without fraction is one of whole seconds (H117)."""
+def _by(compare: Compare, verb: Verb, source: Entry, target: Entry) -> Action | None:
+    """What both sides have, by another comparison than the usual one; None where it is kept."""
+    if compare is Compare.EXISTS:
+        return None
+    if source.size != target.size:
+        return Action(verb, source.key, _sizes(source, target), source, target)
+    if compare is Compare.SIZE or (compare is Compare.CHECKSUM and not source.size):
+        return None
+    because = "same size, and the content is compared"
+    if compare is Compare.MTIME:
+        because = "same size, and the time that the object keeps needs a look"
+    return Action(Verb.LOOK, source.key, because, source, target)
+
+
+def _doubt(source: Entry, target: Entry, now_ns: int) -> str:
+    """Why the listing does not tell whether a file was changed since it was stored."""
+    if source.mtime_ns > now_ns:
+        return "the file's time lies in the future"
+    if source.mtime_ns // _SECOND_NS > target.mtime_ns // _SECOND_NS:
+        return "the file's time is later than the object's"
+    return "changed in the second in which it was stored"
+
+
+def difference(
+    verb: Verb, local: Entry, listed: Entry, found: Entry | None, own_ns: int | None, *, step_ns: int = 1
+) -> str | None:
+    """After a look at an object: why it is to be moved, or None where it is that file.
+
+    ``local`` and ``listed`` are what the listings said of file and object, ``found`` what the look shows, ``own_ns`` the
+    time of the file that it was made of, if it keeps one. A download of one that keeps none has LastModified.
+    """
+    if found is None:
+        return "it is gone since it was listed"
+    if found.size != local.size or found.etag != listed.etag:
+        return "the object was replaced since it was listed"
+    if own_ns is None and verb is Verb.DOWNLOAD:
+        own_ns = found.mtime_ns
+    if own_ns is not None and same_time(own_ns, local.mtime_ns, step_ns):
+        return None
+    if verb is Verb.UPLOAD and local.mtime_ns // _SECOND_NS > found.mtime_ns // _SECOND_NS:
+        return "the file was changed after it was stored"
+    if own_ns is None:
+        return "same size, and the object keeps no time of its own"
+    return "same size, and another time"
+
+
+def same_time(a_ns: int, b_ns: int, step_ns: int = 1) -> bool:
+    """Equal at the precision of the coarser one: a time without fraction is one of whole seconds (H117).
+
+    ``step_ns`` is how finely one of the two is kept, where that is known. FAT keeps local time in steps of two seconds,
+    so with its step times are equal, too, that are exactly an hour apart.
+    """
     if a_ns == b_ns:
+        return True
+    if step_ns >= FAT_STEP_NS:
+        apart_ns = abs(a_ns - b_ns)
+        if apart_ns < step_ns or abs(apart_ns - _HOUR_NS) < step_ns:
+            return True
+    elif step_ns > 1 and a_ns // step_ns == b_ns // step_ns:
         return True
     if a_ns % _SECOND_NS == 0 or b_ns % _SECOND_NS == 0:
         return a_ns // _SECOND_NS == b_ns // _SECOND_NS

@@ -13,14 +13,15 @@ def drift(action: Action, source: Entry | None, target: Entry | None) -> str | N
     ``source`` and ``target`` are what a look shows now. An action that carries needs its source as it was. At the
     destination stands what stood there, or nothing where nothing did: what somebody put there since is not replaced.
     """
-    if (how := _change(action.source, source)) is not None:
+    if (how := change(action.source, source)) is not None:
         return f"the source {how}"
-    if (how := _change(action.target, target)) is not None:
+    if (how := change(action.target, target)) is not None:
         return f"the destination {how}"
     return None
 
 
-def _change(then: Entry | None, now: Entry | None) -> str | None:
+def change(then: Entry | None, now: Entry | None) -> str | None:
+    """How one side is otherwise than it was; None where it is not."""
     if then is None:
         return None if now is None else "has it now, and did not when the plan was made"
     if now is None:

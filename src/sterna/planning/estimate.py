@@ -15,7 +15,7 @@ from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
 from sterna.model.errors import WrongSetting
 from sterna.model.plans import Estimate, Money
-from sterna.model.units import GIB, printable
+from sterna.model.units import GIB, MIB, printable
 from sterna.stores.folder import translate
 
 _PAGE = 1000  # keys of a page of a listing, and of a DeleteObjects
@@ -66,6 +66,10 @@ class Rate:
             raise ValueError("a rate is more than nothing")
 
 
+ASSUMED = Rate(100 * MIB, 1000)
+"""Nothing is known of a way before it was gone: this is what one machine makes of a good one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Whether the destination is a bucket, and how objects are written to it."""
@@ -73,6 +77,10 @@ class Route:
     to_bucket: bool
     storage_class: str = _DEFAULT_CLASS
     keeps_versions: bool = False  # what is replaced or deleted stays as a version: nothing ends early
+
+
+NO_PRICES = Prices("", "", "", "", 0.0, {})
+"""For servers that are not the default table's: an estimate by these says nothing of cost."""
 
 
 def default_prices() -> Prices:
@@ -195,6 +203,8 @@ class Estimator:
             prices_date=prices.date,
             seconds=None if rate is None else self._seconds(rate, sum(requests.values())),
             rate_is_measured=rate is not None and rate.is_measured,
+            bytes_per_s=0.0 if rate is None else rate.bytes_per_s,
+            requests_per_s=0.0 if rate is None else rate.requests_per_s,
         )
 
     def _seconds(self, rate: Rate, requests: int) -> float:

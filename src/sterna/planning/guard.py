@@ -144,12 +144,14 @@ class Places:
 class Counts:
     """What the two listings have shown so far: plain numbers, raised page by page.
 
+    ``folders`` are the keys of the source that end in a slash, which say nothing of there being anything in them.
     ``replaced`` are keys that both have in different sizes; ``replaced_newer`` are those of them whose target is newer.
     ``deletions`` is set from the count of the keys that may really be deleted.
     """
 
     source: int = 0
     target: int = 0
+    folders: int = 0
     replaced: int = 0
     replaced_newer: int = 0
     deletions: int = 0
@@ -167,6 +169,7 @@ class Counts:
                 newer += target.mtime_ns > source.mtime_ns
         self.source += len(pairs) - right
         self.target += len(pairs) - left
+        self.folders += sum(1 for source, _ in pairs if source is not None and source.key[-1] == "/")
         self.replaced += replaced
         self.replaced_newer += newer
 
@@ -209,8 +212,9 @@ def before_deleting(counts: Counts, remembered: Remembered, allowed: Allowed) ->
     found = []
     refused = _number(counts.deletions, "deletion")
     before = remembered.source_entries
-    if not counts.source:
-        found.append(_refusal(Guard.EMPTY_SOURCE, "The source is empty", refused))
+    if counts.source <= counts.folders:
+        saw = "The source is empty" if not counts.source else "The source has nothing but empty folders"
+        found.append(_refusal(Guard.EMPTY_SOURCE, saw, refused))
     else:
         if before is not None and counts.source * 2 < before:
             saw = f"The source has {_number(counts.source, 'entry')}, and had {before} at the last run"

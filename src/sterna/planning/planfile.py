@@ -35,8 +35,10 @@ _SEAL = len(skippable(b"")) + _PLACE + _DIGEST
 class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The first line: between which places, and under which settings, the plan was made.
 
-    ``settings`` are those that change what is done, in words of the caller; ``filters`` is their fingerprint;
-    ``created_s`` is in seconds since 1970.
+    ``settings`` are those that change what is done, in words of the caller; ``filters`` is the fingerprint of the
+    filters, ``storage_class`` that of what is written, for estimates; ``created_s`` is in seconds since 1970.
+    ``source_at`` and ``destination_at`` tell the places themselves: of a bucket the server, of a folder its file system
+    and number, empty where there was none.
     """
 
     format: int = FORMAT
@@ -46,6 +48,9 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     created_s: int
     settings: dict[str, str] = {}
     filters: str = ""
+    storage_class: str = ""
+    source_at: str = ""
+    destination_at: str = ""
     quoted: bool = False
 
 
@@ -80,6 +85,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_un
     source: _Seen | None = None
     target: _Seen | None = None
     quoted: bool = False
+    place: str = ""
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
@@ -364,6 +370,7 @@ def _line(action: Action) -> _Line:
         action.because,
         None if source is None else _seen(source),
         None if target is None else _seen(target),
+        place=action.place,
     )
 
 
@@ -381,6 +388,7 @@ def _action(line: _Line) -> Action:
         line.because,
         None if source is None else _entry(key, source),
         None if target is None else _entry(key, target),
+        line.place,
     )
 
 
@@ -409,7 +417,8 @@ def _mapped(line: _Line, text: Any, *, quoted: bool) -> _Line:
             return None
         return _Seen(one.size, one.mtime_ns, text(one.etag), text(one.storage_class), text(one.version))
 
-    return _Line(line.verb, text(line.key), text(line.because), seen(line.source), seen(line.target), quoted)
+    return _Line(line.verb, text(line.key), text(line.because), seen(line.source), seen(line.target), quoted,
+                 text(line.place))  # fmt: skip
 
 
 def _encoded_header(header: Header) -> bytes:
@@ -431,6 +440,9 @@ def _mapped_header(header: Header, text: Any, *, quoted: bool) -> Header:
         destination=text(header.destination),
         settings={text(name): text(value) for name, value in header.settings.items()},
         filters=text(header.filters),
+        storage_class=text(header.storage_class),
+        source_at=text(header.source_at),
+        destination_at=text(header.destination_at),
         quoted=quoted,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,11 +35,72 @@ class Finding(msgspec.Struct, frozen=True, gc=False):
 
 
 Checksums = Mapping[str, str]
-"""Checksums of an object by name, such as ``CRC64NVME``. One that is made of parts needs a name of its own that tells so
-and how they were cut: only equal names are compared."""
+"""Checksums of an object by name, such as ``CRC64NVME``: only equal names are compared. Names of those that depend on
+more than the bytes end in ``?``: where such are equal the bytes are, and where they differ nothing is known."""
 
 _NONE: Checksums = {}
 _MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]{1,5})?")  # what S3 makes of the content, and many servers after it
+MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"  # the ETag of every object on a server that computes none
+
+# aws s3 and boto3, the smallest, then what the SDKs, rclone and others take for large objects.
+_USUAL_PARTS = tuple(mib << 20 for mib in (8, 5, 16, 64, 10, 15, 32, 50, 100, 128, 256, 512, 1024))
+
+
+class Sum(NamedTuple):
+    """A sum that a server shows of an object, and how it is made of the bytes.
+
+    ``algorithm`` is S3's name, or MD5. ``parts``: it is the sum of the sums of so many parts; 0 where it is that of all
+    bytes. Sums of parts need the lengths of the parts, which an object's head does not tell. ``is_etag``: written in
+    hexadecimal digits, not in base64. ``name`` is for ``Checksums``.
+    """
+
+    name: str
+    algorithm: str
+    value: str
+    parts: int = 0
+    is_etag: bool = False
+
+    @property
+    def decides(self) -> bool:
+        """Whether other bytes are proved where the sums differ, and not only equal ones where they are equal."""
+        return not self.name.endswith("?")
+
+
+def sums_shown(
+    checksums: Checksums, etag: str, *, composite: bool = False, maybe_md5: bool = False, surely_md5: bool = False
+) -> list[Sum]:
+    """What tells whether some bytes are an object's, the best first: checksums in the order given, then its ETag.
+
+    ``checksums`` are those of an object's head, base64, with ``-parts`` at the end where they are ``composite``: some
+    servers leave that off, and such a sum is of no use. ``maybe_md5``: nothing (as its encryption) speaks against the
+    ETag being an MD5 where it has the form of one; ``surely_md5``: this server was seen to make it so of whole objects.
+    An ETag that is not *known* to be an MD5 never tells that bytes differ: some servers make up what they like (H14).
+    """
+    shown: list[Sum] = []
+    for algorithm, value in checksums.items():
+        bare, hyphen, count = value.rpartition("-")
+        if hyphen and bare and count.isdigit() and int(count):
+            shown.append(Sum(f"{algorithm} of {count} parts?", algorithm, value, int(count)))
+        elif not composite:
+            shown.append(Sum(algorithm, algorithm, value))
+    etag = etag.lower()
+    if maybe_md5 and etag != MD5_OF_NOTHING and (match := _MD5.fullmatch(etag)) is not None:
+        count = (match[1] or "").removeprefix("-")
+        if count and int(count):
+            shown.append(Sum(f"MD5 of {count} parts?", "MD5", etag, int(count), is_etag=True))
+        elif not count:
+            shown.append(Sum("MD5" if surely_md5 else "MD5?", "MD5", etag, is_etag=True))
+    return shown
+
+
+def even_cut(size: int, first: int, parts: int) -> list[int] | None:
+    """The lengths of the parts of an object whose first has ``first`` bytes, if all but the last are as long; None where
+    so many parts of that length would not make it up."""
+    if parts == 1:
+        return [size] if first == size else None
+    if first <= 0 or not (parts - 1) * first < size <= parts * first:
+        return None
+    return [first] * (parts - 1) + [size - (parts - 1) * first]
 
 
 class Comparison:
@@ -74,13 +136,19 @@ class Comparison:
         self, left: Entry | None, right: Entry | None, left_sums: Checksums = _NONE, right_sums: Checksums = _NONE
     ) -> Finding:
         """Judge one pair, with what checksums there are. At least one of the two must be there."""
-        finding = self._judged(left, right, left_sums, right_sums)
+        return self.counted(self.judged(left, right, left_sums, right_sums))
+
+    def counted(self, finding: Finding) -> Finding:
+        """Count what was found out elsewhere, and give it back."""
         self.counts[finding.verdict] += 1
-        if finding.verdict is Verdict.EQUAL and left is not None:
-            self.equal_bytes += left.size
+        if finding.verdict is Verdict.EQUAL and finding.left is not None:
+            self.equal_bytes += finding.left.size
         return finding
 
-    def _judged(self, left: Entry | None, right: Entry | None, left_sums: Checksums, right_sums: Checksums) -> Finding:
+    def judged(
+        self, left: Entry | None, right: Entry | None, left_sums: Checksums = _NONE, right_sums: Checksums = _NONE
+    ) -> Finding:
+        """``judge`` without counting."""
         if left is not None and right is not None:
             verdict, because = compared(left, right, left_sums, right_sums)
             if verdict is Verdict.UNKNOWN and self._sizes_suffice:
@@ -105,14 +173,29 @@ def compared(left: Entry, right: Entry, left_sums: Checksums, right_sums: Checks
     """
     if left.size != right.size:
         return Verdict.DIFFERENT, f"the sizes differ: {left.size} left, {right.size} right"
-    common = [name for name in left_sums if name in right_sums]
-    for name in common:
-        if left_sums[name] != right_sums[name]:
+    same = []
+    for name in left_sums:
+        if name not in right_sums:
+            continue
+        if left_sums[name] == right_sums[name]:
+            same.append(name.removesuffix("?"))
+        elif not name.endswith("?"):
             return Verdict.DIFFERENT, f"{name} differs: {left_sums[name]} left, {right_sums[name]} right"
-    if common:
-        return Verdict.EQUAL, f"same size and {', '.join(common)}"
+    if same:
+        return Verdict.EQUAL, f"same size and {', '.join(same)}"
     if left.size == 0:
         return Verdict.EQUAL, "both are empty"
-    if left.etag and left.etag == right.etag and _MD5.fullmatch(left.etag):
+    if left.etag == right.etag and left.etag != MD5_OF_NOTHING and _MD5.fullmatch(left.etag):
         return Verdict.EQUAL, "same size and ETag"
     return Verdict.UNKNOWN, "same size, and no checksum that both sides have"
+
+
+def likely_cuts(size: int, parts: int, own: int) -> list[list[int]]:
+    """How an object of so many parts was probably cut, where its server does not tell: as Sterna does by default, into
+    parts of ``own`` bytes, or as other programs do; at most three ways."""
+    cuts: list[list[int]] = []
+    for length in (own, *_USUAL_PARTS):
+        cut = even_cut(size, length, parts)
+        if cut is not None and cut not in cuts:
+            cuts.append(cut)
+    return cuts[:3]

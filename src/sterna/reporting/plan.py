@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
 
 from sterna.model.actions import Action, Verb
-from sterna.model.plans import Estimate, Group, PlanSummary
+from sterna.model.events import Summary
+from sterna.model.plans import Estimate, Group, PlanSummary, Review
 from sterna.model.units import duration_words, printable, size_words
-from sterna.reporting.words import count_words
+from sterna.reporting.log import iso_time
+from sterna.reporting.summary import NAMED, verdict
+from sterna.reporting.words import count_words, failure_line
 
 _ROWS = 10  # of each table; the file has the rest
 
@@ -57,7 +63,12 @@ def estimate_lines(estimate: Estimate) -> list[str]:
         lines.append(f"estimate leaves out what {count_words(estimate.looks, 'look')} may add: up to {size} to move")
     if estimate.seconds is not None:
         rate = "as fast as an earlier run" if estimate.rate_is_measured else "at an assumed speed"
+        if estimate.bytes_per_s and not estimate.rate_is_measured:
+            speed = size_words(round(estimate.bytes_per_s))
+            rate = f"at an assumed {speed}/s and {estimate.requests_per_s:,.0f} requests a second"
         lines.append(f"time, estimate: {duration_words(estimate.seconds)}, {rate}")
+    if not estimate.prices_of:
+        return [*lines, "cost: no estimate, since nothing says what this server charges; --prices FILE would"]
     lines.append(f"cost, estimate: {_money(estimate.cost, estimate.currency)}")
     lines += [f"  estimate, {item.what}: {_money(item.amount, estimate.currency)}" for item in estimate.items]
     if round(estimate.monthly, 2):
@@ -67,6 +78,17 @@ def estimate_lines(estimate: Estimate) -> list[str]:
         lines.append(f"estimate leaves out storage class {printable(name)}: there is no price for it")
     lines.append(f"estimate by prices of {printable(estimate.prices_of)}, {printable(estimate.prices_date)}")
     return lines
+
+
+def review_lines(review: Review) -> list[str]:
+    """All that there is to say of a plan, what stays as it is last."""
+    lines = [*plan_lines(review.summary), *estimate_lines(review.estimate)]
+    return [*lines, f"kept: {_group(Group(review.kept, review.kept_bytes))}"] if review.kept else lines
+
+
+def action_line(action: Action) -> str:
+    """``upload notes.txt (12 B): new``: what a dry run says, without its "would"."""
+    return printable(f"{action.verb.value} {action.key} ({size_words(action.bytes_concerned)}): {action.because}")
 
 
 def _table(title: str, groups: Mapping[str, Group], other: Group) -> list[str]:
@@ -84,9 +106,7 @@ def _group(group: Group) -> str:
 
 
 def _named(action: Action) -> str:
-    entry = action.target if action.verb is Verb.DELETE else action.source
-    size = size_words(entry.size) if entry is not None else "unknown size"
-    return f"  {action.verb.value} {printable(action.key)} ({size}): {printable(action.because)}"
+    return f"  {action_line(action)}"
 
 
 def _size_class(least: int) -> str:
@@ -97,3 +117,50 @@ def _money(amount: float, currency: str) -> str:
     return (
         f"{amount:,.2f} {printable(currency)}" if amount >= 0.01 or not amount else f"under 0.01 {printable(currency)}"
     )
+
+
+def plan_verdict(summary: Summary, path: str) -> str:
+    """The last line of the making of a plan."""
+    todo = [
+        f"{verb} {count_words(one.objects)}" + (f" ({size_words(one.bytes)})" if one.bytes else "")
+        for verb, one in sorted(summary.planned_by_verb.items())
+    ]
+    sentence = f"Planned, and nothing was changed: {' and '.join(todo) if todo else 'nothing is to be done'}"
+    if summary.failed:
+        are = "is" if summary.failed == 1 else "are"
+        sentence += f"; {count_words(summary.failed)} cannot be carried and {are} named above"
+    return f"{sentence}. The plan is {printable(path)}; carry it out with sterna apply."
+
+
+def planned_end_lines(summary: Summary, review: Review | None) -> list[str]:
+    """What ends the making of a plan."""
+    lines = review_lines(review) if review is not None else []
+    failures = [f"cannot be carried: {failure_line(outcome)}" for outcome in summary.failures[:NAMED]]
+    return [*lines, *failures, summary.verdict or verdict(summary)]
+
+
+def heading_lines(review: Review, options: Sequence[str]) -> list[str]:
+    """Between which places a plan was made, when, and with which options."""
+    made = iso_time(review.created_s)
+    lines = [f"plan of {made}: {printable(review.source)} → {printable(review.destination)}"]
+    return [*lines, f"options: {printable(' '.join(options))}"] if options else lines
+
+
+def review_members(review: Review) -> dict[str, Any]:
+    """A review for JSON: one document, its tables in the order of the words."""
+    summary, estimate = review.summary, review.estimate
+    members: dict[str, Any] = {"type": "plan", **msgspec.structs.asdict(review)}
+    members["summary"] = msgspec.structs.asdict(summary) | {
+        name: [action_members(action) for action in getattr(summary, name)]
+        for name in ("largest", "largest_deletions", "first_deletions")
+    }
+    members["estimate"] = msgspec.structs.asdict(estimate)
+    if estimate.prices_of:
+        members["estimate"]["cost"] = estimate.cost
+    return members
+
+
+def action_members(action: Action) -> dict[str, Any]:
+    """One action for JSON, named as the outcome that it will have."""
+    return {"type": "action", "verb": action.verb.value, "key": action.key, "size": action.bytes_concerned,
+            "because": action.because}  # fmt: skip

@@ -76,6 +76,17 @@ def dry_run_verdict(summary: Summary) -> str:
     return sentence + "."
 
 
+def drifted_verdict(summary: Summary, drifted: int) -> str:
+    """One sentence of a plan of which a part was not carried out, since the world is not what it was made for."""
+    word = "DRIFTED" if drifted == summary.failed else "INCOMPLETE"
+    has = "has" if drifted == 1 else "have"
+    sentence = f"{word}: {count_words(drifted)} {has} changed since the plan was made, and {_are(drifted)} left so"
+    if others := summary.failed - drifted:
+        sentence += f"; {count_words(others)} failed"
+    done = summary.done + summary.kept
+    return f"{sentence}; {count_words(done)} {_are(done)} done. Make another plan."
+
+
 _AGAIN = "the same command goes on from there"
 
 

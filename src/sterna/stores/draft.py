@@ -284,7 +284,9 @@ class Draft:
             temporary = temporary_name()
             self._link(directory, temporary)
             self.temporary = temporary
-        os.rename(self.temporary, self.name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
+        trash = self.folder.trash
+        with trash.keeping(directory, self.name, self.key) if trash is not None else contextlib.nullcontext():
+            os.rename(self.temporary, self.name, src_dir_fd=directory.fd, dst_dir_fd=directory.fd)
 
     def _occupied(self, directory: Directory) -> SternaError:
         """The error for a name that should be free; on a file system that folds case it names the other file (H71)."""
@@ -380,15 +382,17 @@ def write_small(
     return draft
 
 
-def look_then_rename(directory: int, old: str, new: str) -> bool:
-    """Rename where the system cannot refuse by itself; False if the name is taken.
+def look_then_rename(directory: int, old: str, new: str, to: int | None = None) -> bool:
+    """Rename, into the directory ``to`` where one is given, where the system cannot refuse by itself; False if the name
+    is taken.
 
     Between the look and the rename is a moment in which a rival's file could still be overwritten.
     """
+    to = directory if to is None else to
     try:
-        os.stat(new, dir_fd=directory, follow_symlinks=False)
+        os.stat(new, dir_fd=to, follow_symlinks=False)
     except FileNotFoundError:
-        os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(old, new, src_dir_fd=directory, dst_dir_fd=to)
         return True
     return False
 

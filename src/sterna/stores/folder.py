@@ -30,6 +30,7 @@ from sterna.stores.names import check_locale, components, is_abandoned, is_plain
 
 if TYPE_CHECKING:
     from sterna.stores.draft import Draft
+    from sterna.stores.trash import FolderTrash
 
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -146,6 +147,7 @@ class Folder:
         self._follow = symlinks == "follow"
         self._known: dict[str, Directory] = {"": root}  # by path, which ends in a slash but for the root
         self._changing = threading.Lock()
+        self.trash: FolderTrash | None = None  # where files go that are written over, or deleted
         self._most = _descriptors_to_keep()
         self._free_places = self._most if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd") else 0
 

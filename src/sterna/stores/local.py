@@ -7,14 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import ObjectGone
 from sterna.stores.folder import Folder
+from sterna.stores.named import NamedFolder
 from sterna.stores.store import Capabilities, StorePage
 from sterna.stores.syncing import commit
-from sterna.stores.walk import Page, pages
+from sterna.stores.walk import Page, Symlinks, pages
 
 _LARGE = 8  # pages of a thousand: what a process of its own costs is a hundredth of them
 WHOLE_LIMIT = 2**40  # read() is for tests and small tools; movers read in parts
@@ -28,19 +29,36 @@ class LocalStore:
     """The files below a folder. ``abandoned`` collects unfinished files of dead runs that the listing met.
 
     ``elsewhere``, if given, walks on from after a key, with less work for this process; it raises WalkLost where it
-    cannot go on.
+    cannot go on. ``may_hold``, if given, says of folders whether anything below them is asked for: see walk.
     """
 
-    def __init__(self, folder: Folder, symlinks: Literal["skip", "follow"] = "skip") -> None:
+    def __init__(
+        self, folder: Folder, symlinks: Symlinks = "skip", *, one_file_system: bool = False, escapes: bool = False
+    ) -> None:
         self.folder = folder
+        self.may_hold: Callable[[str], bool] | None = None
         self.abandoned: list[str] = []
         self.elsewhere: Callable[[str], AsyncGenerator[Page, None]] | None = None
-        self._symlinks: Literal["skip", "follow"] = symlinks
+        self._symlinks: Symlinks = symlinks
+        self._one_file_system = one_file_system
+        self._escapes = escapes
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False, symlinks: Literal["skip", "follow"] = "skip") -> LocalStore:
-        """Open a folder; see Folder.open."""
-        return cls(Folder.open(path, create, symlinks=symlinks), symlinks)
+    def open(
+        cls,
+        path: Path,
+        *,
+        create: bool = False,
+        symlinks: Symlinks = "skip",
+        one_file_system: bool = False,
+        escapes: bool = False,
+    ) -> LocalStore:
+        """Open a folder; see Folder.open, and walk for the rest."""
+        if symlinks == "store" or escapes:
+            folder: Folder = NamedFolder.open_named(path, create, symlinks=symlinks, escapes=escapes)
+        else:
+            folder = Folder.open(path, create, symlinks=symlinks)
+        return cls(folder, symlinks, one_file_system=one_file_system, escapes=escapes)
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +99,14 @@ class LocalStore:
                 yield self._taken(page, place)
 
     async def _here(self, start_after: str) -> AsyncGenerator[Page, None]:
-        walk = pages(self.folder.path, symlinks=self._symlinks, start_after=start_after)
+        walk = pages(
+            self.folder.path,
+            symlinks=self._symlinks,
+            start_after=start_after,
+            may_hold=self.may_hold,
+            one_file_system=self._one_file_system,
+            escapes=self._escapes,
+        )
         with ThreadPoolExecutor(1, thread_name_prefix="walk") as thread:
             loop = asyncio.get_running_loop()
             ahead = loop.run_in_executor(thread, _next_page, walk)

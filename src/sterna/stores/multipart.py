@@ -47,11 +47,14 @@ class Multipart:
     def __repr__(self) -> str:
         return f"<Multipart uploads of {self._store!r}>"
 
-    async def create(self, key: str, headers: dict[str, str], token: str) -> Upload:
-        """Begin a multipart upload that carries ``token`` in its metadata, by which its object is known as ours (H06)."""
+    async def create(self, key: str, headers: dict[str, str], token: str, *, is_copy: bool = False) -> Upload:
+        """Begin a multipart upload that carries ``token`` in its metadata, by which its object is known as ours (H06).
+
+        ``is_copy``: its parts are to be copied by the server, so that there is no sum of ours.
+        """
         store = self._store
         while True:
-            name = self._store.learned.candidate
+            name = "MD5" if is_copy else self._store.learned.candidate
             sums = {} if name == "MD5" else {"x-amz-checksum-algorithm": name}
             if sums and not self._store.learned.composite:
                 sums["x-amz-checksum-type"] = "FULL_OBJECT"
@@ -73,7 +76,7 @@ class Multipart:
             try:
                 await store.client.send(request)
             except SternaError as error:
-                if not refuses_checksum(error) or not self._store.learned.refused(name):
+                if is_copy or not refuses_checksum(error) or not self._store.learned.refused(name):
                     raise
                 continue
             return Upload(key, upload_id, token, name)
@@ -90,6 +93,27 @@ class Multipart:
                 if not self._store.learned.checksum:
                     return await self._put_part(upload, number, data, crc, restart)
         return await self._put_part(upload, number, data, crc, restart)
+
+    async def copy_part(self, upload: Upload, number: int, start: int, length: int, source: dict[str, str]) -> Part:
+        """Have the server make one part out of the bytes from ``start`` of the object that ``source`` names."""
+        etag = ""
+
+        def is_copied(response: Response) -> None:
+            nonlocal etag
+            etag = said_by(response, "CopyPartResult", "CopyPart", upload.key).findtext("ETag") or ""
+            if not etag:
+                raise Corrupt(
+                    f"The server copied part {number} and gave it no ETag.", operation="CopyPart", key=upload.key
+                )
+
+        store = self._store
+        span = {"x-amz-copy-source-range": f"bytes={start}-{start + length - 1}"}
+        request = Request("CopyPart", "PUT", store.bucket, store.key_of(upload.key),
+                          headers={**source, **span, **store.own_headers}, check=is_copied, takes_long=True,
+                          query=f"partNumber={number}&uploadId={encode_value(upload.id)}")  # fmt: skip
+        await store.client.send(request)
+        part = upload.parts[number] = Part(number, length, etag)
+        return part
 
     def takes_files(self, upload: Upload) -> bool:
         """Whether a part may be a FilePart: the server checks its sum, so that a file that changes meanwhile is found."""

@@ -80,14 +80,18 @@ def _why_name_refused(name: str, windows: bool) -> str:
         return f"the key holds a name of {length} bytes, and file systems end at {NAME_MAX}; rename the object."
     if is_temporary(name):
         return "the key holds a name that Sterna keeps for its unfinished files; rename the object."
-    if windows:
-        letter = _WINDOWS_LETTER.search(name)
-        if letter:
-            return f"the key holds {printable(letter[0])}, which Windows does not allow in a name; rename the object."
-        if name[-1] in ". ":
-            return "the key holds a name that ends in a dot or a space, which Windows would drop; rename the object."
-        if _WINDOWS_DEVICE.match(name):
-            return f"the key holds the name {name}, which is a device on Windows; rename the object."
+    return why_windows_refuses(name) if windows else ""
+
+
+def why_windows_refuses(name: str) -> str:
+    """Why Windows would take no such name, or take it for another; empty if it is an ordinary one (H72)."""
+    letter = _WINDOWS_LETTER.search(name)
+    if letter:
+        return f"the key holds {printable(letter[0])}, which Windows does not allow in a name; rename the object."
+    if name[-1:] in (".", " "):
+        return "the key holds a name that ends in a dot or a space, which Windows would drop; rename the object."
+    if _WINDOWS_DEVICE.match(name):
+        return f"the key holds the name {name}, which is a device on Windows; rename the object."
     return ""
 
 

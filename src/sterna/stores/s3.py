@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl
 
 from sterna.model.entry import Entry
 from sterna.model.errors import (
@@ -30,7 +31,7 @@ from sterna.stores.store import Capabilities, StorePage
 from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
 from sterna.wire.connection import FilePart, Response, Sink
-from sterna.wire.encoding import encode_query, encode_value
+from sterna.wire.encoding import encode_key, encode_query, encode_value
 from sterna.wire.xml import Page, as_text, check_page, error_of, parse_document, parse_page
 
 if TYPE_CHECKING:
@@ -384,6 +385,72 @@ class S3Store:
             return name, {kind.header: value, "x-amz-sdk-checksum-algorithm": name}, value
         return name, {kind.header: value, "x-amz-sdk-checksum-algorithm": name, "content-md5": content_md5(data)}, value
 
+    def copy_source(self, key: str, etag: str) -> dict[str, str]:
+        """The headers by which another request names an object of this store as what is to be copied: that version of it,
+        and with the customer's key that it was written with."""
+        full = self.key_of(key)
+        # An access point is named by its ARN: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+        path = f"{self.bucket}/object/{full}" if self.bucket.startswith("arn:") else f"{self.bucket}/{full}"
+        headers = {"x-amz-copy-source": encode_key(path)}
+        if etag:
+            headers["x-amz-copy-source-if-match"] = f'"{etag}"'
+        for name, value in self.own_headers.items():
+            headers[name.replace("x-amz-", "x-amz-copy-source-", 1)] = value
+        side = self.client.settled_side
+        if side.expected_bucket_owner:
+            headers["x-amz-source-expected-bucket-owner"] = side.expected_bucket_owner
+        if side.request_payer:
+            headers["x-amz-request-payer"] = "requester"
+        return headers
+
+    async def copy(self, key: str, headers: dict[str, str]) -> tuple[str, str, str]:
+        """Have the server make an object out of the one that ``headers`` name (``copy_source``); by one within the gate.
+
+        Gives its ETag, its version if there are such, and the server's sum of the whole as ``NAME:value``. Only a whole,
+        well-formed result with an ETag counts (H03). What is repeated after a lost answer copies the same version again.
+        """
+        etag = checksum = ""
+
+        def is_copied(response: Response) -> None:
+            nonlocal etag, checksum
+            element = said_by(response, "CopyObjectResult", "Copy", key)
+            etag = (element.findtext("ETag") or "").strip('"')
+            if not etag:
+                raise Corrupt(f"{printable(key)}: the answer to Copy has no ETag.", operation="Copy", key=key)
+            if element.findtext("ChecksumType") != "COMPOSITE":
+                sums = [(name, element.findtext(f"Checksum{name}") or "") for name in NAMES]
+                checksum = next((f"{name}:{value}" for name, value in sums if value and "-" not in value), "")
+
+        request = Request("Copy", "PUT", self.bucket, self.key_of(key), headers={**headers, **self.own_headers},
+                          check=is_copied, takes_long=True)  # fmt: skip
+        response = await self.client.send(request)
+        return etag, response.text(b"x-amz-version-id"), checksum
+
+    async def set_tags(self, key: str, tags: str) -> None:
+        """Give an object these tags, written as a query, and no others."""
+        listed = "".join(
+            f"<Tag><Key>{as_text(name)}</Key><Value>{as_text(value)}</Value></Tag>"
+            for name, value in parse_qsl(tags, keep_blank_values=True)
+        )
+        body = f'<Tagging xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><TagSet>{listed}</TagSet></Tagging>'.encode()
+        headers = {"content-md5": content_md5(body), "content-type": "application/xml"}
+        await self.client.call(
+            Request("PutTagging", "PUT", self.bucket, self.key_of(key), query="tagging=", headers=headers, body=body)
+        )
+
+    async def tags(self, key: str) -> list[tuple[str, str]]:
+        """The tags of an object; none where the server knows no tags."""
+        try:
+            response = await self.client.call(
+                Request("GetTagging", "GET", self.bucket, self.key_of(key), query="tagging=")
+            )
+        except SternaError as error:
+            if isinstance(error, Unsupported) or error.status == 405 or error.code == "NoSuchTagSet":
+                return []
+            raise
+        element = parse_document(response.body, "Tagging", "GetTagging")
+        return [(node.findtext("Key") or "", node.findtext("Value") or "") for node in element.iter("Tag")]
+
     async def write(self, key: str, data: bytes) -> Entry:
         async with self.client.gate:
             await self.put(key, data, {})
@@ -392,23 +459,32 @@ class S3Store:
             raise SternaError(f"{printable(key)} was taken and is not there.", operation="Put", key=key)
         return found
 
-    async def remove(self, key: str) -> None:
-        request = Request("Delete", "DELETE", self.bucket, self.key_of(key), good=(204, 200, 404))
+    async def remove(self, key: str, etag: str = "") -> None:
+        """Delete an object; one that is gone is as good. With an ``etag`` only the object that has it, on servers that
+        know such a condition (else ObjectChanged); the others delete whatever is there.
+        """
+        headers = {"if-match": f'"{etag}"'} if etag else {}
+        request = Request("Delete", "DELETE", self.bucket, self.key_of(key), headers=headers, good=(204, 200, 404))
         await self.client.call(request)
 
-    async def remove_many(self, keys: Sequence[str]) -> dict[str, SternaError]:
+    async def remove_many(self, keys: Sequence[str], etags: Sequence[str] = ()) -> dict[str, SternaError]:
         """Delete up to 1,000 keys by one request; gives the keys that were not deleted, each with its error.
 
-        A key that the answer does not name is unknown, and therefore among them (H05).
+        A key that the answer does not name is unknown, and therefore among them (H05). ``etags``, one for each key, are
+        conditions as in ``remove``.
         """
-        listed = "".join(f"<Object><Key>{as_text(self.key_of(key))}</Key></Object>" for key in keys)
+        conditions = [f"<ETag>&quot;{as_text(etag)}&quot;</ETag>" if etag else "" for etag in etags] or [""] * len(keys)
+        listed = "".join(
+            f"<Object><Key>{as_text(self.key_of(key))}</Key>{condition}</Object>"
+            for key, condition in zip(keys, conditions, strict=True)
+        )
         body = f'<Delete xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</Delete>'.encode()
         headers = {"content-md5": content_md5(body), "content-type": "application/xml"}
         request = Request("DeleteObjects", "POST", self.bucket, query="delete=", headers=headers, body=body)
         try:
             response = await self.client.call(request)
         except Unsupported:
-            return await self._remove_singly(keys)
+            return await self._remove_singly(keys, etags or [""] * len(keys))
         element = parse_document(response.body, "DeleteResult", "DeleteObjects")
         gone = {node.findtext("Key") or "" for node in element.findall("Deleted")}
         refused = {
@@ -430,17 +506,22 @@ class S3Store:
                 failed[key] = SternaError("The answer does not name this key.", operation="DeleteObjects", key=key)
         return failed
 
-    async def _remove_singly(self, keys: Sequence[str]) -> dict[str, SternaError]:
+    async def _remove_singly(self, keys: Sequence[str], etags: Sequence[str]) -> dict[str, SternaError]:
         failed: dict[str, SternaError] = {}
 
-        async def one(key: str) -> None:
+        async def one(key: str, etag: str) -> None:
             try:
-                await self.remove(key)
+                await self.remove(key, etag)
             except SternaError as error:
                 failed[key] = error
 
-        await asyncio.gather(*(one(key) for key in keys))
+        await asyncio.gather(*(one(key, etag) for key, etag in zip(keys, etags, strict=True)))
         return failed
+
+    @property
+    def is_unordered(self) -> bool:
+        """Whether this bucket lists in no order, so that a part of a listing says nothing of what is not in it."""
+        return self._listing_traits.unordered
 
     # The bucket.
 

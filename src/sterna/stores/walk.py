@@ -7,16 +7,21 @@ import itertools
 import os
 import stat
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import SourceUnknown
 from sterna.model.units import printable
+from sterna.stores.escape import unescaped
 from sterna.stores.names import check_locale, is_abandoned, is_temporary
 
-Symlinks = Literal["skip", "follow"]
+Symlinks = Literal["skip", "follow", "store"]
+
+LINK_SUFFIX = ".rclonelink"
+"""What the key of a stored link ends in, with its target as the content; as rclone does with --links."""
 
 PAGE_SIZE = 1000  # as S3 does; one merge step costs little beside it
 _OPEN_LEVELS = 64  # folders kept open beside the root; in deeper trees the upper ones are opened again on the way back
@@ -38,7 +43,14 @@ class Page(NamedTuple):
 
 
 def pages(
-    root: Path | str, *, symlinks: Symlinks = "skip", page_size: int = PAGE_SIZE, start_after: str = ""
+    root: Path | str,
+    *,
+    symlinks: Symlinks = "skip",
+    page_size: int = PAGE_SIZE,
+    start_after: str = "",
+    may_hold: Callable[[str], bool] | None = None,
+    one_file_system: bool = False,
+    escapes: bool = False,
 ) -> Iterator[Page]:
     """Yield every regular file below ``root`` whose key is greater than ``start_after``; folders are not entries.
 
@@ -46,16 +58,21 @@ def pages(
     carried becomes a Trouble. One with ``subtree`` (its key ends in ``/``) says that nothing is known of what is
     below, which is not the same as nothing being there. A file that vanishes while we list is absent. A root that
     is missing or cannot be read raises SourceUnknown: the listing ends or raises, it is never just short.
-    With ``symlinks="skip"`` no link below the root is followed, not even one that is swapped in meanwhile.
+    With ``symlinks="skip"`` no link below the root is followed, not even one that is swapped in meanwhile; with
+    ``"store"`` none is either, and each is an entry of its own, its key with ``LINK_SUFFIX`` at the end.
+
+    A folder of which ``may_hold`` says no, asked with its key and a slash, is not entered, and not told of: whoever asks
+    for this is not concerned with what is below it. With ``one_file_system`` what is mounted below the root is named
+    and not entered. With ``escapes`` names are read as ``escape`` writes them.
     """
     check_locale()
-    return _Walk(os.fspath(root), symlinks == "follow", page_size, start_after).pages()
+    return _Walk(os.fspath(root), symlinks, page_size, start_after, may_hold, one_file_system, escapes).pages()
 
 
 class _Level:
     """A folder between the root and where we are: its sorted names, of which those before ``at`` are done."""
 
-    __slots__ = ("at", "fd", "identity", "name", "names", "odd")
+    __slots__ = ("at", "fd", "identity", "links", "local", "name", "names", "odd")
 
     def __init__(self, fd: int, name: str) -> None:
         self.fd = fd  # -1 while closed
@@ -64,13 +81,31 @@ class _Level:
         self.identity = (status.st_dev, status.st_ino)
         self.names: list[str] = []  # folders end in /
         self.odd: dict[str, Trouble | None] = {}  # of these names: what is neither file nor folder; None: follow it
+        self.links: set[str] = set()  # of those: links that are stored
+        self.local: dict[str, str] = {}  # of names that are others here than in their keys
         self.at = 0
+
+    def name_here(self, name: str) -> str:
+        """The name by which the system knows a file, or a folder without its slash."""
+        return self.local.get(name, name).removesuffix("/")
 
 
 class _Walk:
-    def __init__(self, root: str, follow: bool, page_size: int, start_after: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        symlinks: Symlinks,
+        page_size: int,
+        start_after: str,
+        may_hold: Callable[[str], bool] | None,
+        one_file_system: bool,
+        escapes: bool,
+    ) -> None:
         self._root = root
-        self._follow = follow
+        self._symlinks = symlinks
+        self._may_hold = may_hold
+        self._one_file_system = one_file_system
+        self._escapes = escapes
         self._page_size = page_size
         self._start_after = start_after
         self._stack: list[_Level] = []
@@ -100,33 +135,54 @@ class _Walk:
         """Go on in a folder until the page is full, the names end, or a folder below was entered."""
         entries, troubles, _ = self._page
         names, odd, fd, prefix = level.names, level.odd, level.fd, self._prefix
+        local, may_hold = level.local, self._may_hold
+        device = self._stack[0].identity[0] if self._one_file_system else None
         start = level.at
         end = min(len(names), start + self._page_size - len(entries) - len(troubles))
         for at in range(start, end):
             name = names[at]
             if name[-1] == "/":
+                if may_hold is not None and not may_hold(prefix + name):
+                    continue
                 level.at = at + 1
                 self._enter(level, name)
                 return
+            here = local[name] if local and name in local else name
             try:
                 if odd and name in odd:
                     trouble = odd[name]
                     if trouble is not None:
                         troubles.append(trouble)
                         continue
-                    status = os.stat(name, dir_fd=fd)
+                    if name in level.links:
+                        self._take_link(level, name)
+                        continue
+                    status = os.stat(here, dir_fd=fd)
                 else:
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    status = os.stat(here, dir_fd=fd, follow_symlinks=False)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 troubles.append(Trouble(prefix + name, f"cannot be looked at: {_words(error)}"))
                 continue
-            if status.st_mode & 0o170000 == 0o100000:
+            if device is not None and status.st_dev != device:
+                troubles.append(_elsewhere(prefix + name))
+            elif status.st_mode & 0o170000 == 0o100000:
                 entries.append(Entry(prefix + name, status.st_size, status.st_mtime_ns))
             else:
                 troubles.append(_special(prefix + name, status.st_mode))
         level.at = end
+
+    def _take_link(self, level: _Level, name: str) -> None:
+        """A link as an entry: its size is that of its target's text. Raises OSError."""
+        here = level.name_here(name)
+        status = os.stat(here, dir_fd=level.fd, follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            # Some file systems say another size, /proc for one.
+            size = len(os.fsencode(os.readlink(here, dir_fd=level.fd)))
+            self._page.entries.append(Entry(self._prefix + name, size, status.st_mtime_ns))
+        else:
+            self._page.troubles.append(_special(self._prefix + name, status.st_mode))
 
     def _enter_root(self) -> None:
         fd = -1
@@ -142,15 +198,22 @@ class _Walk:
 
     def _enter(self, above: _Level, name: str) -> None:
         """Open and read a folder, and go on there. If that fails it is a trouble, unless the folder is gone."""
-        key = self._prefix + name
+        key, here = self._prefix + name, above.name_here(name)
         fd = -1
         try:
-            fd = os.open(name[:-1], _FOLDER if name in above.odd else _FOLDER | _NOFOLLOW, dir_fd=above.fd)
+            if self._one_file_system and self._is_elsewhere(os.stat(here, dir_fd=above.fd).st_dev):
+                self._page.troubles.append(_elsewhere(key))  # before it is opened: that might wake a mount
+                return
+            fd = os.open(here, _FOLDER if name in above.odd else _FOLDER | _NOFOLLOW, dir_fd=above.fd)
             level = _Level(fd, name)
             if level.identity in self._ancestors:
                 os.close(fd)
                 reason = "is a symbolic link to a folder above it, which would never end"
                 self._page.troubles.append(Trouble(key, reason, subtree=True, skipped=True))
+                return
+            if self._one_file_system and self._is_elsewhere(level.identity[0]):
+                os.close(fd)
+                self._page.troubles.append(_elsewhere(key))
                 return
             self._prefix = key
             self._read(level)
@@ -165,6 +228,9 @@ class _Walk:
                 self._page.troubles.append(Trouble(key, f"cannot be read: {_words(error)}", subtree=True))
             return
         self._push(level)
+
+    def _is_elsewhere(self, device: int) -> bool:
+        return device != self._stack[0].identity[0]
 
     def _push(self, level: _Level) -> None:
         self._stack.append(level)
@@ -213,7 +279,8 @@ class _Walk:
         for above, level in itertools.pairwise(self._stack):
             try:
                 linked = level.name in above.odd
-                fd_below = os.open(level.name[:-1], _FOLDER if linked else _FOLDER | _NOFOLLOW, dir_fd=fd)
+                here = above.name_here(level.name)
+                fd_below = os.open(here, _FOLDER if linked else _FOLDER | _NOFOLLOW, dir_fd=fd)
             finally:
                 os.close(fd)
             fd = fd_below
@@ -230,15 +297,21 @@ class _Walk:
                     names.append(item.name + "/")
                 else:
                     self._read_odd(level, item)
+        together = "".join(names)
         try:
-            "".join(names).encode()
+            together.encode()
         except UnicodeEncodeError:
             self._take_out_not_utf8(names)
+        if self._escapes and "%" in together:
+            self._read_escapes(level)
+        if level.links or (self._symlinks == "store" and LINK_SUFFIX in together):
+            self._take_out_like_links(level)
         names.sort()
         # "-" is 0x2d and "." 0x2e: what starts like a temporary name stands between these two.
         first, end = bisect_left(names, ".sterna-"), bisect_left(names, ".sterna.")
         if first < end:
-            ours = [name for name in names[first:end] if is_temporary(name) and name not in level.odd]
+            others = level.odd.keys() | level.local.keys()
+            ours = [name for name in names[first:end] if is_temporary(name) and name not in others]
             names[first:end] = [name for name in names[first:end] if name not in ours]
             self._page.abandoned.extend(self._prefix + name for name in ours if is_abandoned(name))
         if self._start_after:
@@ -254,8 +327,17 @@ class _Walk:
             return
         if not stat.S_ISLNK(mode):
             trouble = _special(key, mode)
-        elif not self._follow:
-            trouble = Trouble(key, "is a symbolic link; --symlinks follow takes what it points to", skipped=True)
+        elif is_temporary(name):  # of a run that was putting a link in place
+            if is_abandoned(name):
+                self._page.abandoned.append(key)
+            return
+        elif self._symlinks == "store":
+            name += LINK_SUFFIX
+            level.links.add(name)
+            level.local[name] = item.name
+        elif self._symlinks == "skip":
+            reason = "is a symbolic link; --symlinks follow takes what it points to, store the link itself"
+            trouble = Trouble(key, reason, skipped=True)
         else:
             try:
                 mode = item.stat().st_mode
@@ -281,6 +363,48 @@ class _Walk:
                 reason = "its name is not UTF-8, so it cannot be a key; rename it"
                 self._page.troubles.append(Trouble(self._prefix + shown, reason, subtree=name[-1] == "/"))
         names[:] = kept
+
+    def _read_escapes(self, level: _Level) -> None:
+        """Put the names of keys for those that are escaped. Of two for one key, the second in order is a trouble."""
+        taken = {name for name in level.names if "%" not in name}
+        for at, name in enumerate(level.names):
+            if "%" not in name:
+                continue
+            is_folder, here = name[-1] == "/", level.name_here(name)
+            end = "/" if is_folder else LINK_SUFFIX if name in level.links else ""
+            plain = unescaped(here, is_folder=is_folder) + end
+            trouble = level.odd.get(name)
+            if plain in taken:
+                shown = self._prefix + name.removesuffix(LINK_SUFFIX if name in level.links else "")
+                reason = f"stands for {printable(self._prefix + plain)}, as another name does; remove one of the two"
+                self._page.troubles.append(Trouble(shown, reason, subtree=is_folder))
+                level.names[at] = ""
+                continue
+            taken.add(plain)
+            if plain == name:
+                continue
+            level.names[at] = plain
+            level.local[plain] = here
+            if name in level.odd:
+                level.odd[plain] = trouble
+            if name in level.links:
+                level.links.add(plain)
+        level.names[:] = filter(None, level.names)
+
+    def _take_out_like_links(self, level: _Level) -> None:
+        """Where links are stored, a file whose name says that it is one would come back as a link; where there is a link
+        of that name too, it is not certain which of the two a key means.
+        """
+        names, odd = level.names, level.odd
+        alike = {name for name in names if name.endswith(LINK_SUFFIX) and name not in odd}
+        if level.links:
+            counts = Counter(name for name in names if name in level.links)
+            alike |= {name for name, count in counts.items() if count > 1}
+        if not alike:
+            return
+        reason = f"its name ends in {LINK_SUFFIX}, as stored links do; rename it, or do without --symlinks store"
+        self._page.troubles.extend(Trouble(self._prefix + name, reason) for name in sorted(alike))
+        names[:] = [name for name in names if name not in alike]
 
     def _first_after(self, names: list[str]) -> int:
         """The index of the first name that stands for a key greater than ``start_after``, or may hold one."""
@@ -320,6 +444,11 @@ _KINDS = {
 def _special(key: str, mode: int) -> Trouble:
     kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
     return Trouble(key, f"is {kind}, not a file", skipped=True)
+
+
+def _elsewhere(key: str) -> Trouble:
+    reason = "is on another file system, which --one-file-system leaves out"
+    return Trouble(key, reason, subtree=key.endswith("/"), skipped=True)
 
 
 def _words(error: OSError) -> str:

@@ -24,6 +24,7 @@ from sterna.wire.endpoints import (
     same_partition,
     tls_context,
 )
+from sterna.wire.limits import Allowance, Held, places_at
 from sterna.wire.pace import Gate
 from sterna.wire.pool import Pool
 from sterna.wire.proxies import proxy_for
@@ -43,7 +44,8 @@ class Request:
     ``query`` is canonical. ``good`` are the statuses that are no error. ``sink`` takes the body of 200 and 206;
     ``restart`` is called before each further attempt, to make the sink empty again. ``check`` looks at an answer with a
     good status and raises SternaError where it is not what it must be: such an answer is one more failed attempt.
-    Errors whose code is in ``final`` are the caller's to deal with, and never repeated.
+    Errors whose code is in ``final`` are the caller's to deal with, and never repeated. ``takes_long``: the server moves
+    bytes before it answers, and may send blanks meanwhile.
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class Request:
         "query",
         "restart",
         "sink",
+        "takes_long",
     )
 
     def __init__(
@@ -78,6 +81,7 @@ class Request:
         limit: int = 16 * 1024 * 1024,
         check: Callable[[Response], None] | None = None,
         final: tuple[str, ...] = (),
+        takes_long: bool = False,
     ) -> None:
         self.operation = operation
         self.method = method
@@ -92,6 +96,7 @@ class Request:
         self.limit = limit
         self.check = check
         self.final = final
+        self.takes_long = takes_long
 
 
 class KeySource(Protocol):
@@ -128,6 +133,9 @@ class Client:
         self.tally = tally if tally is not None else Tally()
         self.emit = emit
         self.gate = Gate(workers, self.tally)
+        self.gate.held_by = self._held_by
+        self.allowance: Allowance | None = None  # what the run may use; None for all that comes
+        self.divide: Callable[[Allowance], Allowance] = _undivided  # gives the part of it that is this process's
         self._addressing = addressing_from_environment(side.addressing, environ)
         self._side = side
         self.keys: KeySource = keys or CredentialSource(side.identity, environ, region=self._addressing.region)
@@ -180,6 +188,24 @@ class Client:
     def hashes_payloads(self) -> bool:
         """Whether a FilePart needs its SHA-256: requests are signed, and neither TLS nor loopback protects the body."""
         return self._signer is not None and not self._pools[0].is_trusted
+
+    def allow(self, allowance: Allowance) -> None:
+        """Use no more than this from now on, also for what is in flight; at each endpoint, where there are several."""
+        self.allowance = allowance
+        own = self.divide(allowance)
+        self.gate.set_most(min(own.workers, places_at(own.up), places_at(own.down)))
+        for pool in self._pools:
+            pool.throttle.allow(own)
+
+    def held(self) -> Held:
+        """Which limits hold requests back."""
+        each = [pool.throttle.held() for pool in self._pools if pool.throttle.is_set]
+        return Held(*map(any, zip(*each, strict=True))) if each else Held()
+
+    def _held_by(self) -> str:
+        """In words, what the run may not go beyond; nothing where it is not held back."""
+        held = self.held()
+        return "--max-requests-per-second" if held.requests else "--bwlimit" if held.up or held.down else ""
 
     @property
     def skew_s(self) -> float:
@@ -268,9 +294,15 @@ class Client:
 
     async def _attempt(self, request: Request) -> Response:
         pool = self._pools[0]
+        throttle = pool.throttle
+        brings_object = throttle.is_set and await throttle.admit(
+            request.method, request.key, len(request.body) if request.body is not None else None
+        )
         connection = pool.idle() or await pool.open()
+        connection.brings_object = brings_object
         try:
             head = await self._head(pool, request)
+            connection.is_patient = request.takes_long
             self.tally.requests += 1
             return await connection.exchange(
                 head, request.body, bodyless=request.method == "HEAD", sink=request.sink, limit=request.limit
@@ -336,6 +368,8 @@ class Client:
                 Pool(endpoint, proxy_for(endpoint, os.environ), self._tls, self._side.timeouts)
                 for endpoint in endpoints
             ]
+            if self.allowance is not None:
+                self.allow(self.allowance)
         credentials = self._credentials
         # An access point has a region of its own, whatever the side's is.
         if credentials is not None:
@@ -410,6 +444,10 @@ class Client:
             Notice(f"This machine's clock is off by {-skew:+.0f} s; signing by the server's.", "warning", "clock")
         )
         return True
+
+
+def _undivided(allowance: Allowance) -> Allowance:
+    return allowance
 
 
 def _refuse_control(credentials: Credentials) -> None:

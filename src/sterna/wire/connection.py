@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from sterna.model.errors import ConnectionLost, Corrupt, ObjectChanged, SternaError
+from sterna.wire.limits import Throttle, Turnstile
 from sterna.wire.parser import HEAD_LIMIT, Head
 
 _HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
@@ -72,11 +73,52 @@ class Connection(asyncio.BufferedProtocol):
     """An HTTP/1.1 connection that carries one exchange at a time.
 
     ``progress_s`` is the loop's time of the last byte that moved: the pool ends exchanges that stall. ``reusable``
-    says whether another exchange may follow.
+    says whether another exchange may follow. ``throttle`` is its endpoint's: of a body, the first slice has been admitted
+    by whoever asks for the exchange, the others have their turns here. ``brings_object`` says that an answer without a
+    sink may be an object too.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = (  # more than 30 attributes in a dict are no longer kept in line, and each costs more (CPython 3.11)
+        "_allowed",
+        "_body",
+        "_body_ended",
+        "_body_view",
+        "_bodyless",
+        "_buffer",
+        "_drained",
+        "_filled",
+        "_has_ended",
+        "_head",
+        "_interim",
+        "_into_sink",
+        "_left",
+        "_limit",
+        "_loop",
+        "_overflow",
+        "_sending",
+        "_sink",
+        "_throttle",
+        "_transport",
+        "_turn",
+        "_until_close",
+        "_view",
+        "_waiter",
+        "_writable_fd",
+        "_write_paused",
+        "answers",
+        "brings_object",
+        "is_patient",
+        "moved",
+        "progress_s",
+        "reusable",
+    )
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, throttle: Throttle | None = None) -> None:
         self._loop = loop
+        self._throttle = throttle or Throttle(loop, SLICE)
+        self._turn: asyncio.Future[None] | None = None  # that this waits for, to send or to read on
+        self._allowed = 0  # bytes of the answer that may be read in this turn; below zero, what was read beyond it
+        self.brings_object = False
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray(_HEAD_ROOM)
         self._view = memoryview(self._buffer)
@@ -100,6 +142,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sending = False
         self._writable_fd = -1  # a second descriptor of the socket, for sendfile: the loop does not lend its own
         self.reusable = True
+        self.is_patient = False  # the answer may be long in coming, or come with a blank now and then
         self.answers = 0
         self.progress_s = loop.time()
         self.moved = 0
@@ -147,6 +190,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         if self._head is not None and self._left:
+            most = min(self._left, self._throttle.down_slice)
             if self._into_sink and self._sink is not None:
                 try:
                     room = self._sink.room()
@@ -155,8 +199,8 @@ class Connection(asyncio.BufferedProtocol):
                     self._into_sink, self._left = False, 0
                     self._loop.call_soon(self._fail, error)
                     return memoryview(bytearray(1))
-                return room if len(room) <= self._left else room[: self._left]
-            return self._body_view[-self._left :]
+                return room if len(room) <= most else room[:most]
+            return self._body_view[-self._left : most - self._left or None]
         return self._view[self._filled :]
 
     def buffer_updated(self, count: int) -> None:
@@ -173,10 +217,14 @@ class Connection(asyncio.BufferedProtocol):
                     self._sink.wrote(count)
                     if self._left and self._sink.is_full:
                         self._pause()
+                if self._throttle.down is not None:
+                    self._pay(self._throttle.down, count)
                 if not self._left:
                     self._finish()
             else:
                 self._take(bytes(self._view[self._filled : self._filled + count]))
+                if self._throttle.down is not None:
+                    self._pay(self._throttle.down, count)
         except SternaError as error:
             self._fail(error)
 
@@ -205,6 +253,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sink = sink
         self._limit = limit
         self._interim = 0
+        self._allowed = 0
         self.progress_s = self._loop.time()
         if sink is not None:
             sink.on_room(partial(self._resume_for, sink))
@@ -213,7 +262,7 @@ class Connection(asyncio.BufferedProtocol):
                 transport.write(head)
             elif isinstance(body, FilePart):
                 await self._send_file(transport, head, body, waiter)
-            elif len(body) <= SLICE:
+            elif len(body) <= self._throttle.up_slice:
                 transport.writelines((head, body))
             else:
                 await self._send_large(transport, head, memoryview(body), waiter)
@@ -231,9 +280,15 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None:
         self._sending = True
         transport.write(head)
-        for start in range(0, len(body), SLICE):
-            transport.write(body[start : start + SLICE])
-            self.moved += min(SLICE, len(body) - start)
+        sent = 0
+        while sent < len(body):
+            piece = body[sent : sent + self._throttle.up_slice]
+            if sent and self._throttle.up is not None:
+                await self._turn_of(self._throttle.up, len(piece))
+            if not waiter.done():
+                transport.write(piece)
+                sent += len(piece)
+                self.moved += len(piece)
             if self._write_paused and not waiter.done():
                 self._drained = self._loop.create_future()
                 await self._drained
@@ -253,14 +308,23 @@ class Connection(asyncio.BufferedProtocol):
         if self._writable_fd < 0:
             self._writable_fd = os.dup(transport.get_extra_info("socket").fileno())
         sent = 0
+        admitted = self._throttle.up_slice
         while sent < body.length:
+            slice_ = body.length - sent
+            if (up := self._throttle.up) is None:
+                slice_ = min(slice_, SLICE)
+            else:
+                if admitted <= 0:
+                    admitted = min(slice_, self._throttle.up_slice)
+                    await self._turn_of(up, admitted)
+                slice_ = min(slice_, admitted)
             if waiter.done():  # answered, or lost, before all was sent
                 self.reusable = False
                 return
             if self._writable_fd < 0:
                 raise ConnectionLost("The connection was lost while sending.")
             try:
-                count = os.sendfile(self._writable_fd, body.fd, body.offset + sent, min(body.length - sent, SLICE))
+                count = os.sendfile(self._writable_fd, body.fd, body.offset + sent, slice_)
             except BlockingIOError:
                 await self._writable()
                 continue
@@ -269,6 +333,7 @@ class Connection(asyncio.BufferedProtocol):
             if not count:
                 raise ObjectChanged("The file became shorter while it was sent.")
             sent += count
+            admitted -= count
             self.moved += count
             self.progress_s = self._loop.time()
             await asyncio.sleep(0)  # others have their turn, and an early answer is seen
@@ -286,12 +351,54 @@ class Connection(asyncio.BufferedProtocol):
                 self._loop.remove_writer(fd)
             self._drained = None
 
+    async def _turn_of(self, limit: Turnstile, count: int) -> None:
+        """Wait until so many bytes may be sent, or the exchange has ended."""
+        self._turn = limit.reserve(count)
+        if self._turn is not None:
+            try:
+                await self._turn
+            finally:
+                self._turn = None
+                self.progress_s = self._loop.time()
+
+    def _pay(self, limit: Turnstile, count: int) -> None:
+        """So much of an object's bytes came: read on when it is this connection's turn again."""
+        if not self._into_sink and not self.brings_object:
+            return
+        self._allowed -= count
+        slice_ = min(self._throttle.down_slice, self._left)
+        if self._head is not None and self._head.length is None:
+            slice_ = self._throttle.down_slice  # nobody has said how much there is
+        if not slice_:  # all has come
+            limit.spend(-self._allowed)
+            self._allowed = 0
+        elif self._allowed <= 0 and self._turn is None:
+            self._turn = limit.reserve(slice_ - self._allowed)
+            self._allowed = slice_
+            if self._turn is not None:
+                self._pause()
+                self._turn.add_done_callback(self._turn_came)
+
+    def _turn_came(self, turn: asyncio.Future[None]) -> None:
+        if turn is not self._turn:
+            return
+        self._turn = None
+        self.progress_s = self._loop.time()
+        if not (self._overflow or (self._into_sink and self._sink is not None and self._sink.is_full)):
+            self._resume()
+
+    def _give_up_turn(self) -> None:
+        """The exchange has ended while it waited: nobody is charged for that turn."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
+
     def _wake(self) -> None:
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
     def _let_go(self) -> None:
         """Wake whoever waits to send, and close the second descriptor."""
+        self._give_up_turn()
         self._wake()
         if self._writable_fd >= 0:
             fd, self._writable_fd = self._writable_fd, -1
@@ -315,6 +422,10 @@ class Connection(asyncio.BufferedProtocol):
             if self._body_ended:
                 self._finish()
                 return
+        if self._turn is None:
+            self._resume()
+
+    def _resume(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -327,8 +438,10 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def is_paused(self) -> bool:
-        """This side does not read now: the disk is slower than the network."""
-        return self._transport is not None and self._into_sink and not self._transport.is_reading()
+        """This side does not go on now: the disk is slower than the network, or a limit holds it back."""
+        return self._turn is not None or (
+            self._transport is not None and self._into_sink and not self._transport.is_reading()
+        )
 
     @property
     def unsent(self) -> int:
@@ -375,6 +488,8 @@ class Connection(asyncio.BufferedProtocol):
             self._until_close = not head.chunked
             self._into_sink = self._sink is not None and head.status in (200, 206)
             self._filled = 0
+            if self._throttle.down is not None:
+                self._pay(self._throttle.down, rest)
             self._take(bytes(self._view[end : end + rest]))
 
     def _begin_body(self, status: int, length: int, start: int, rest: int) -> None:
@@ -383,6 +498,8 @@ class Connection(asyncio.BufferedProtocol):
             rest = length
         self._into_sink = self._sink is not None and status in (200, 206)
         self._left = length - rest
+        if self._throttle.down is not None:
+            self._pay(self._throttle.down, rest)
         if self._into_sink:
             self._pour(self._view[start : start + rest])
             if self._left and cast(Sink, self._sink).is_full:
@@ -452,6 +569,8 @@ class Connection(asyncio.BufferedProtocol):
         self._overflow, self._body_ended = bytearray(), False
         self._head = None
         self.answers += 1
+        if self._turn is not None:
+            self._give_up_turn()
         if head is not None and waiter is not None and not waiter.done():
             waiter.set_result(Response(head.status, head.headers, body))
         if self._drained is not None and not self._drained.done():

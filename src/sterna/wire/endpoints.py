@@ -171,6 +171,26 @@ def same_partition(region: str, other: str) -> bool:
     return _partition(region) == _partition(other)
 
 
+def is_one_server(one: Addressing, other: Addressing) -> bool:
+    """Whether two sides are one server, which can copy between their buckets by itself: they share an endpoint, by
+    host, port and path; or both are AWS in one partition, where regions copy from each other.
+    """
+    return bool(_servers(one) & _servers(other))
+
+
+def _servers(addressing: Addressing) -> set[tuple[str, int, str]]:
+    amazon = f"AWS {_partition(addressing.region or DEFAULT_REGION)}", 0, ""
+    found = set()
+    for url in addressing.urls:
+        _, host, port, path = _parts_of(url)
+        host = host.lower().rstrip(".")
+        if host.endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            found.add(amazon)
+        else:
+            found.add(("this machine" if is_loopback(host) else host, port, path))
+    return found or {amazon}
+
+
 def tls_context(addressing: Addressing) -> ssl.SSLContext:
     """The TLS settings of a side; the bundle, where there is one, replaces the system's certificates.
 

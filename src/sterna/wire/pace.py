@@ -35,13 +35,17 @@ def _never() -> bool:
     return False
 
 
+def _by_nothing() -> str:
+    return ""
+
+
 class Gate:
     """A count of requests in flight that adapts (AIMD): entered before, left after each.
 
     While work waits, and the loop's thread has time to spare, the limit doubles, up to ``most``, as long as each step
     moves more than the one before; a step that does not is taken back. After the first SlowDown it climbs by one at a
     time instead. A SlowDown halves it, once a second at most, since one burst of refusals is one message. It is never
-    below 1.
+    below 1. While a limit that the user has set is what requests wait for, it stays as it is.
     """
 
     def __init__(self, most: int, tally: Tally) -> None:
@@ -51,6 +55,7 @@ class Gate:
         self.in_flight = 0
         self.halvings = 0
         self.demand: Callable[[], bool] = _never  # whether somebody has work who has not come to the gate yet
+        self.held_by: Callable[[], str] = _by_nothing  # names the limit, if one is what requests wait for
         self.on_growth: Callable[[], object] = _never  # called when the limit has grown
         self._tally = tally
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -102,11 +107,13 @@ class Gate:
         self.halvings += 1
         self._set(max(1, self.limit // 2))
 
-    def give_up(self, places: int) -> None:
-        """Have so many places fewer from now on: another process has them. One is always left."""
-        self.most = max(1, self.most - places)
+    def set_most(self, most: int) -> None:
+        """Let so many in at most from now on. One is always let in; of more, some are tried as at the beginning."""
+        self.most = max(1, most)
         if self.limit > self.most:
             self._set(self.most)
+        elif self.limit < min(START, self.most) and not self.halvings:
+            self._set(min(START, self.most))
 
     def _wake(self, count: int) -> None:
         while count > 0 and self._waiting:
@@ -143,8 +150,13 @@ class Gate:
             if fresh and load < BUSY and not slowed:
                 fresh = False  # what was under way when the limit changed says little about it
                 continue
-            tally.limited_by = "the server's rate" if slowed else "CPU" if load > BUSY else "the server or network"
-            if before and not slowed and rate < rate_before * GAIN:
+            held_by = self.held_by()
+            tally.limited_by = held_by or (
+                "the server's rate" if slowed else "CPU" if load > BUSY else "the server or network"
+            )
+            if held_by:
+                before = 0  # more in flight would only wait with the others
+            elif before and not slowed and rate < rate_before * GAIN:
                 self._set(max(before, 1))
                 before, hold_s, fresh = 0, now + HOLD_S, True
             elif load > BUSY or slowed or now < hold_s or self.limit >= self.most:

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sterna.model.errors import ConnectionLost, RetryLater, WrongSetting
-from sterna.wire.connection import Connection
+from sterna.wire.connection import SLICE, Connection
 from sterna.wire.endpoints import Endpoint
+from sterna.wire.limits import Throttle
 from sterna.wire.proxies import Proxy
 
 
@@ -24,6 +25,7 @@ class Timeouts:
     idle_s: float = 60.0
     slow_s: float = 120.0
     slowest_bytes_per_s: float = 128.0
+    patience: float = 10.0  # times ``idle_s``, for requests of which the server copies bytes before it answers
     keep_s: float = 8.0  # an idle connection is reused so long; servers close theirs after 5 to 60 s (H33, H36)
     look_s: float = 1.0  # between two looks for what stalls; four looks at least before ``idle_s`` is over
 
@@ -43,6 +45,7 @@ class Pool:
         self._context: ssl.SSLContext | None = None
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
+        self.throttle = Throttle(self._loop, SLICE)
         self._idle: list[tuple[Connection, float]] = []
         self._busy: set[Connection] = set()
         self._addresses: list[tuple[int, str]] = []
@@ -143,7 +146,7 @@ class Pool:
                         connection = await self._through(proxy, raw, context)
                     else:
                         _, connection = await self._loop.create_connection(
-                            lambda: Connection(self._loop),
+                            lambda: Connection(self._loop, self.throttle),
                             sock=raw,
                             ssl=context,
                             server_hostname=endpoint.host if context else None,
@@ -162,7 +165,10 @@ class Pool:
         endpoint = self.endpoint
         outer = self._tls_context() if proxy.is_tls else None
         transport, connection = await self._loop.create_connection(
-            lambda: Connection(self._loop), sock=raw, ssl=outer, server_hostname=proxy.host if outer else None
+            lambda: Connection(self._loop, self.throttle),
+            sock=raw,
+            ssl=outer,
+            server_hostname=proxy.host if outer else None,
         )
         if context is None:
             return connection
@@ -176,7 +182,7 @@ class Pool:
             raise WrongSetting(
                 f"The proxy {proxy.host}:{proxy.port} refuses to connect to {target} (HTTP {answer.status})."
             )
-        inner = Connection(self._loop)
+        inner = Connection(self._loop, self.throttle)
         upgraded = await self._loop.start_tls(transport, inner, context, server_hostname=endpoint.host)
         if upgraded is None:
             raise ConnectionLost(f"TLS with {target} through the proxy failed.")
@@ -219,10 +225,10 @@ class Pool:
                 if connection.is_paused:
                     connection.progress_s = now
                     marks.pop(connection, None)
-                elif now - connection.progress_s > timeouts.idle_s:
-                    connection.fail(
-                        ConnectionLost(f"Nothing moved for {timeouts.idle_s:g} s: the connection has stalled.")
-                    )
+                elif now - connection.progress_s > (idle_s := self._idle_s(connection)):
+                    connection.fail(ConnectionLost(f"Nothing moved for {idle_s:g} s: the connection has stalled."))
+                elif connection.is_patient:
+                    marks.pop(connection, None)  # a blank now and then says that the server is still at it
                 else:
                     since, moved = marks.setdefault(connection, (now, connection.moved))
                     if now - since > timeouts.slow_s:
@@ -237,6 +243,9 @@ class Pool:
                 if all(connection is not other for other, _ in kept):
                     connection.close()
             self._idle = kept
+
+    def _idle_s(self, connection: Connection) -> float:
+        return self._timeouts.idle_s * (self._timeouts.patience if connection.is_patient else 1)
 
     async def close(self) -> None:
         """End every connection."""

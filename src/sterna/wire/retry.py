@@ -165,9 +165,14 @@ def _no_such_bucket(bucket: str, operation: str) -> str:
     return no_such_bucket(bucket)
 
 
-_WRITES = ("Put", "CreateUpload", "UploadPart", "Complete")
+_WRITES = ("Put", "Copy", "CreateUpload", "UploadPart", "CopyPart", "Complete")
 _PERMISSIONS = {
     "Put": "s3:PutObject",
+    "Copy": "s3:GetObject at the source and s3:PutObject at the destination (with tags also s3:GetObjectTagging and"
+    " s3:PutObjectTagging)",
+    "CopyPart": "s3:GetObject at the source and s3:PutObject at the destination",
+    "GetTagging": "s3:GetObjectTagging",
+    "PutTagging": "s3:PutObjectTagging",
     "CreateUpload": "s3:PutObject",
     "UploadPart": "s3:PutObject",
     "Complete": "s3:PutObject",

@@ -1,0 +1,197 @@
+"""Compare two places key by key, and tell what is equal, different, only on one side or unknown; nothing is moved."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from enum import Enum
+
+import msgspec
+
+from sterna.jobs.contents import Contents, Place
+from sterna.jobs.job import as_source
+from sterna.jobs.settings import Settings
+from sterna.jobs.sides import open_bucket, open_folder
+from sterna.model.entry import Entry, Trouble
+from sterna.model.errors import SourceUnknown, SternaError
+from sterna.model.events import Emit, Tally, ignore
+from sterna.model.location import BucketPath, Location
+from sterna.model.units import printable
+from sterna.moving.buffers import Buffers
+from sterna.planning.filters import Filter
+from sterna.planning.merge import Pair, pairs
+from sterna.planning.unknown import Unknown
+from sterna.planning.verify import Comparison, Finding, Verdict
+from sterna.stores.local import LocalStore
+from sterna.stores.s3 import S3Store
+from sterna.wire.side import Side
+
+
+class Depth(str, Enum):
+    """How much is looked at: what the listings say, the checksums that servers keep, or every byte of both sides."""
+
+    LISTED = "listed"
+    CHECKSUM = "checksum"
+    READ = "read"
+
+
+class Verified(msgspec.Struct, kw_only=True):
+    """What came of it. ``skipped`` names were left out by rule (links, sockets); nothing is known of them."""
+
+    left: str
+    right: str
+    depth: Depth
+    equal: int = 0
+    different: int = 0
+    only_left: int = 0
+    only_right: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    equal_bytes: int = 0
+    requests: int = 0
+    elapsed_s: float = 0.0
+    is_equal: bool = False
+
+
+async def verify(
+    left: Location,
+    right: Location,
+    settings: Settings | None = None,
+    *,
+    depth: Depth = Depth.LISTED,
+    found: Callable[[Sequence[Finding]], None],
+    emit: Emit = ignore,
+) -> Verified:
+    """Compare what is below two locations, each a folder or a prefix. ``found`` is told every key, in order of the keys
+    as far as they could be listed; memory does not grow with their number.
+
+    Raises SternaError where one of the two cannot be listed to its end: SourceUnknown where it is the left one.
+    """
+    settings = settings or Settings()
+    began, tally = time.perf_counter(), Tally()
+    async with AsyncExitStack() as opened:
+        one = await opened.enter_async_context(_opened(left, settings.source, settings, tally, emit))
+        other = await opened.enter_async_context(_opened(right, settings.destination, settings, tally, emit))
+        if isinstance(one, S3Store):
+            await _must_hold_something(one)
+        run = _Run(one, other, settings, depth, found)
+        try:
+            await run.compare()
+        finally:
+            run.contents.close()
+    counts = run.comparison.counts
+    return Verified(
+        left=str(left),
+        right=str(right),
+        depth=depth,
+        equal=counts[Verdict.EQUAL],
+        different=counts[Verdict.DIFFERENT],
+        only_left=counts[Verdict.ONLY_LEFT],
+        only_right=counts[Verdict.ONLY_RIGHT],
+        unknown=counts[Verdict.UNKNOWN],
+        skipped=run.skipped,
+        equal_bytes=run.comparison.equal_bytes,
+        requests=tally.requests,
+        elapsed_s=time.perf_counter() - began,
+        is_equal=run.comparison.is_equal,
+    )
+
+
+class _Run:
+    """One comparison of two open places."""
+
+    def __init__(
+        self, left: Place, right: Place, settings: Settings, depth: Depth, found: Callable[[Sequence[Finding]], None]
+    ) -> None:
+        self._places = left, right
+        self._unknown = Unknown(), Unknown()
+        self._filters = settings.filters
+        self._depth = depth
+        self._found = found
+        self._has_folder = isinstance(left, LocalStore) or isinstance(right, LocalStore)
+        self.comparison = Comparison(*self._unknown, sizes_suffice=depth is Depth.LISTED)
+        self.contents = Contents(
+            left,
+            right,
+            Buffers(settings.limits.max_memory),
+            may_download=depth is Depth.READ,
+            reads_all=depth is Depth.READ,
+        )
+        self.skipped = 0
+
+    async def compare(self) -> None:
+        left, right = self._entries(0), self._entries(1)
+        async with aclosing(left), aclosing(right):
+            async for both in pairs(left, right):
+                page = self._filters.chosen(both)
+                if page:
+                    self._found([self.comparison.counted(one) for one in await self._judged(page)])
+
+    async def _judged(self, page: Sequence[Pair]) -> list[Finding]:
+        """The findings of a page in its order, as many at once as gates and memory allow."""
+        if self._depth is Depth.LISTED:
+            return [self.comparison.judged(left, right) for left, right in page]
+        return await asyncio.gather(*(self._looked_into(left, right) for left, right in page))
+
+    async def _looked_into(self, left: Entry | None, right: Entry | None) -> Finding:
+        if left is None or right is None:
+            return self.comparison.judged(left, right)
+        try:
+            verdict, because = await self.contents.compared(left, right)
+        except SternaError as error:
+            verdict, because = Verdict.UNKNOWN, error.sentence
+        return Finding(verdict, left.key, because, left, right)
+
+    async def _entries(self, number: int) -> AsyncGenerator[Sequence[Entry], None]:
+        """A side's pages, without what the filters leave out by name."""
+        store, unknown, filters = self._places[number], self._unknown[number], self._filters
+        try:
+            async for page in store.pages():
+                if page.troubles:
+                    unknown.add(page.troubles)
+                    concerned = [one for one in page.troubles if filters.concerns(one)]
+                    self.skipped += sum(one.skipped for one in concerned)
+                    self._tell_unlisted(number, [one for one in concerned if not one.skipped])
+                if shown := self._shown(page.entries, filters):
+                    yield shown
+        except SternaError as error:
+            told = as_source(error) if number == 0 else error
+            if told is error:
+                raise
+            raise told from error
+
+    def _tell_unlisted(self, number: int, troubles: Sequence[Trouble]) -> None:
+        side = "right" if number else "left"
+        for one in troubles:
+            because = f"the {side} side could not be listed here: {one.reason}"
+            self._found([self.comparison.counted(Finding(Verdict.UNKNOWN, one.key, because))])
+
+    def _shown(self, entries: Sequence[Entry], filters: Filter) -> Sequence[Entry]:
+        shown = filters.visible(entries)
+        if self._has_folder:  # whose listing has no folders: an empty object that stands for one is no file
+            shown = [entry for entry in shown if entry.size or not entry.is_directory_marker]
+        return shown
+
+
+@asynccontextmanager
+async def _opened(location: Location, side: Side, settings: Settings, tally: Tally, emit: Emit) -> AsyncIterator[Place]:
+    if isinstance(location, BucketPath):
+        async with open_bucket(location, side, settings, tally, emit=emit) as bucket:
+            yield bucket
+    else:
+        with open_folder(location, settings, create=False) as folder:
+            yield folder
+
+
+async def _must_hold_something(bucket: S3Store) -> None:
+    """A prefix below which nothing is, is a slip more often than an empty place."""
+    try:
+        found, more = await bucket.list_some("", most=2)  # the first may be the prefix's own marker
+    except SternaError as error:
+        told = as_source(error)
+        raise told from (error if told is not error else error.__cause__)
+    if not found and not more and bucket.location.path:
+        what = printable(str(bucket.location))
+        raise SourceUnknown(f"{what} has no objects below it; look at sterna ls {what}.")

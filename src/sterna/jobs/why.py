@@ -1,0 +1,196 @@
+"""Explain what a sync would do about one key, and because of what, by asking the same questions for it alone."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import msgspec
+
+from sterna.jobs.carriers import Carrier
+from sterna.jobs.ledger import Ledger
+from sterna.jobs.listing import listed_as
+from sterna.jobs.settings import Settings
+from sterna.jobs.sync import sync
+from sterna.model.actions import Verb
+from sterna.model.entry import Entry
+from sterna.model.errors import AccessDenied, Refused
+from sterna.model.events import Summary, Tally
+from sterna.model.location import Location
+from sterna.model.outcomes import Status
+from sterna.model.stop import Stop
+from sterna.stores.local import LocalStore
+from sterna.stores.s3 import S3Store
+from sterna.stores.store import Store
+
+Place = LocalStore | S3Store
+
+
+class Seen(msgspec.Struct, kw_only=True):
+    """What one side has under the key. ``trouble`` says why it cannot be carried, if it cannot.
+
+    ``own_mtime_ns`` is the file's time that an object keeps, ``checksum`` the one that its server shows, ``NAME:value``.
+    """
+
+    there: bool = False
+    size: int = 0
+    mtime_ns: int = 0
+    etag: str = ""
+    storage_class: str = ""
+    own_mtime_ns: int | None = None
+    checksum: str = ""
+    trouble: str = ""
+
+
+class Reason(msgspec.Struct, kw_only=True):
+    """What a sync would do about one key. ``would`` is upload, download, copy, delete, keep, refuse, skip or nothing.
+
+    ``rule`` is the number of the filter's rule that decided, 0 where none did, and ``origin`` where that was said.
+    ``listed`` is what the listings alone came to, where a look was needed to settle it.
+    """
+
+    key: str
+    source: Seen
+    destination: Seen
+    included: bool
+    filtered_by: str
+    rule: int
+    origin: str
+    compare: str
+    listed: str = ""
+    would: str = "nothing"
+    because: str = ""
+    requests: int = 0
+
+
+async def why(key: str, source: Location, destination: Location, settings: Settings | None = None) -> Reason:
+    """Explain one key, relative to both locations. Nothing is changed, and a few requests are made.
+
+    Raises SternaError where a side cannot be reached.
+    """
+    settings = replace(settings or Settings(), trash="")
+    reasons: list[Reason] = []
+
+    async def explain(
+        source: Store, target: Store, carrier: Carrier, ledger: Ledger, stop: Stop, **_: object
+    ) -> Summary:
+        assert isinstance(source, LocalStore | S3Store)
+        assert isinstance(target, LocalStore | S3Store)
+        reasons.append(await _explained(key, source, target, carrier, settings))
+        return await ledger.settle()
+
+    tally = Tally()
+    await sync(source, destination, settings, tally=tally, dry_run=True, flow=explain, command="why")
+    [reason] = reasons
+    reason.requests = tally.requests
+    return reason
+
+
+async def _explained(key: str, source: Place, target: Place, carrier: Carrier, settings: Settings) -> Reason:
+    a, one = await _seen(source, key)
+    b, other = await _seen(target, key)
+    decision = settings.filters.explain(key, a or b, only_at_destination=a is None)
+    reason = Reason(
+        key=key,
+        source=one,
+        destination=other,
+        included=decision.included,
+        filtered_by=decision.because,
+        rule=decision.number,
+        origin=decision.origin,
+        compare=settings.compare.value,
+    )
+    if not decision.included:
+        reason.because = "a filter leaves it out, on both sides"
+    elif one.trouble:
+        reason.would, reason.because = "skip", one.trouble
+    elif a is None:
+        _without_source(reason, settings)
+    else:
+        if isinstance(source, S3Store) and isinstance(target, LocalStore):
+            await _pass_those_above(source, carrier, key)
+        await _compared(reason, carrier, a, b)
+    return reason
+
+
+def _without_source(reason: Reason, settings: Settings) -> None:
+    if not reason.destination.there:
+        reason.because = "neither side has it"
+    elif settings.deletion is None:
+        reason.because = "the source does not have it, and nothing is deleted without --delete"
+    else:
+        reason.would = "delete"
+        reason.because = "the source does not have it; last of all, and only if no guard refuses"
+
+
+async def _compared(reason: Reason, carrier: Carrier, source: Entry, target: Entry | None) -> None:
+    """The plan for this pair alone, and where it wants a look, that look."""
+    actions = carrier.plan([(source, target)], time.time_ns()).actions
+    if not actions:
+        reason.would, reason.because = "keep", _kept(reason, source, target)
+        return
+    [action] = actions
+    if action.verb is Verb.LOOK:
+        reason.listed = action.because
+    todo, settled = await carrier.resolve(actions)
+    for chosen in todo:
+        reason.would, reason.because = chosen.verb.value, chosen.because
+    for outcome in settled:
+        if outcome.status is Status.KEPT:
+            reason.would, reason.because = "keep", outcome.because
+        else:
+            reason.would, reason.because = "refuse", outcome.error or outcome.because
+
+
+def _kept(reason: Reason, source: Entry, target: Entry | None) -> str:
+    if reason.compare == "exists":
+        return "the destination has it, and --compare exists writes over nothing"
+    if reason.compare != "auto":
+        return "same size" if source.size else "both are empty"
+    if target is not None and source.etag and source.etag == target.etag:
+        return "same size and ETag"
+    if target is not None and source.mtime_ns // 10**9 < target.mtime_ns // 10**9:
+        return "same size, and it was stored after it was last changed"
+    return "same size and time, as the listings tell them"
+
+
+async def _seen(place: Place, key: str) -> tuple[Entry | None, Seen]:
+    """What a side has: the entry as its listing shows it, and what a look adds."""
+    if isinstance(place, LocalStore):
+        return _seen_file(place, key)
+    entry = await listed_as(place, place.key_of(key))
+    if entry is None:
+        return None, Seen()
+    entry = msgspec.structs.replace(entry, key=key)
+    seen = Seen(
+        there=True, size=entry.size, mtime_ns=entry.mtime_ns, etag=entry.etag, storage_class=entry.storage_class
+    )
+    try:
+        look = await place.head(key)
+    except AccessDenied:
+        return entry, seen  # who may list need not be allowed to look
+    if look is not None:
+        seen.own_mtime_ns = look.mtime_ns
+        seen.checksum = f"{look.checksum_name}:{look.checksum}" if look.checksum else ""
+    return entry, seen
+
+
+def _seen_file(store: LocalStore, key: str) -> tuple[Entry | None, Seen]:
+    try:
+        entry = store.folder.look(key)
+    except Refused as error:
+        return None, Seen(there=True, trouble=error.sentence)
+    if entry is None or entry.is_directory_marker:
+        return None, Seen()
+    return entry, Seen(there=True, size=entry.size, mtime_ns=entry.mtime_ns)
+
+
+async def _pass_those_above(source: S3Store, carrier: Carrier, key: str) -> None:
+    """Have the plan see the objects that come before this one and may be in its way: ``a`` is a file where ``a/b`` needs
+    a folder."""
+    end = key.find("/")
+    while 0 < end < len(key) - 1:
+        above = await listed_as(source, source.key_of(key[:end]))
+        if above is not None:
+            carrier.plan([(msgspec.structs.replace(above, key=key[:end]), None)], 0)
+        end = key.find("/", end + 1)
