@@ -43,14 +43,15 @@ class Limits:
     """What a run may use.
 
     ``workers``: requests in flight at most, 256 by default as s5cmd's workers; the run starts with fewer and takes
-    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together.
+    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together; the interpreter and
+    what TLS holds come to a further 150 MB at most (measured), so that the whole stays below 600 MB.
     ``part_threshold``: objects above it go in parts. ``part_size``: None for the table in ``moving.parts``.
     ``processes``: how many may carry, this one included; None for as many as there are processors, up to four, and only
     while they are of use.
     """
 
     workers: int = 256
-    max_memory: int = 512 * MIB
+    max_memory: int = 384 * MIB
     part_threshold: int = 8 * MIB
     part_size: int | None = None
     processes: int | None = None
