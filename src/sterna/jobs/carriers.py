@@ -105,7 +105,7 @@ async def upload_carrier(
     disk = Disk()
     buffers = Buffers(settings.limits.max_memory)
     uploader = Uploader(folder.folder, bucket, settings.upload, settings.limits, buffers, disk, tally)
-    mover = Mover(uploader.carry, bucket.client.gate, stop)
+    mover = Mover(uploader.carry, bucket.client.gate, stop, settings.limits.part_threshold)
     try:
         yield Carrier(Verb.UPLOAD, bucket, mover, buffers, folder, plan_uploads, Prover(bucket))
     finally:
@@ -132,7 +132,7 @@ async def download_carrier(
     downloader = Downloader(
         bucket, folder.folder, settings.download, settings.limits, buffers, disk, writer, tally, stop
     )
-    mover = Mover(downloader.carry, gate, stop)
+    mover = Mover(downloader.carry, gate, stop, settings.limits.part_threshold)
     collisions = Collisions(_cannot_hold)
 
     def planner(page: Sequence[Pair], now_ns: int) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pickle
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ _IDLE = 0.3  # of a processor must be left to start on
 _CHUNK = 128  # actions handed over at once
 _LOW = 64  # what a helper still has when it gets the next
 _ENOUGH = 512  # actions waiting: fewer are done before a helper has its first connections
+_CHUNK_BYTES = _LOW_BYTES = _ENOUGH_BYTES = 512 * MIB  # the same in bytes, for large ones
 _LEAST_MEMORY = 64 * MIB  # for each process
 _LEAST_PLACES = 8
 
@@ -125,10 +127,11 @@ class Crew:
         """Look for a moment at who is busy."""
         wall, busy, idle = time.perf_counter(), time.thread_time(), idle_seconds()
         hands = [hand.cpu_s for hand in self._hands]
+        mover = self._share.carrier.mover
         await asyncio.sleep(_LOOK_S)
         passed = time.perf_counter() - wall
         return (
-            self._share.carrier.mover.queued >= _ENOUGH
+            (mover.queued >= _ENOUGH or mover.queued_bytes >= _ENOUGH_BYTES)
             and time.thread_time() - busy > _BUSY * passed
             and idle_seconds() - idle > _IDLE * passed
             and all(hand.cpu_s - before > _BUSY * passed for hand, before in zip(self._hands, hands, strict=True))
@@ -166,6 +169,10 @@ class _Hand:
         self._share = share
         self._in_hand: dict[str, Item] = {}
         self._waiting = 0  # of them, not carried yet
+        self._waiting_bytes = 0  # of them, not ended yet
+        # The parts of an upload that a killed helper had begun would stay in the bucket, and cost money (H94).
+        is_download = share.carrier.verb is Verb.DOWNLOAD
+        self._largest = sys.maxsize if is_download else share.settings.limits.part_threshold
         self._in_flight = self._lanes = 0
         self._gone = self._rests = False
         self._listening: asyncio.Task[None] | None = None
@@ -181,11 +188,12 @@ class _Hand:
         mover = self._share.carrier.mover
         if self._gone or self._share.stop.is_requested:
             return
-        if self._waiting < _LOW:
-            items = mover.take(min(_CHUNK, (mover.queued + 1) // 2), self._share.settings.limits.part_threshold)
+        if self._waiting < _LOW and self._waiting_bytes < _LOW_BYTES:
+            items = mover.take(min(_CHUNK, (mover.queued + 1) // 2), _CHUNK_BYTES, self._largest)
             if items:
                 self._in_hand.update((item[0].key, item) for item in items)
                 self._waiting += len(items)
+                self._waiting_bytes += sum(action.size for action, _ in items)
                 self.link.send(Work([action for action, _ in items]))
                 self._rests = False
             elif self._in_hand and not mover.queued and not self._rests:
@@ -245,6 +253,7 @@ class _Hand:
         for outcome in report.outcomes:
             item = self._in_hand.pop(outcome.key, None)
             if item is not None:
+                self._waiting_bytes -= item[0].size
                 item[1].ended(outcome)
         if report.fault:
             self._fail(RuntimeError(f"in a helper process: {report.fault}"))

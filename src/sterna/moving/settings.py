@@ -43,8 +43,8 @@ class Limits:
     """What a run may use.
 
     ``workers``: requests in flight at most, 256 by default as s5cmd's workers; the run starts with fewer and takes
-    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together; the interpreter and
-    what TLS holds come to a further 150 MB at most (measured), so that the whole stays below 600 MB.
+    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together;
+    the interpreter and what TLS holds come to 150 MB more at most (measured), so that all stays below 600 MB.
     ``part_threshold``: objects above it go in parts. ``part_size``: None for the table in ``moving.parts``.
     ``processes``: how many may carry, this one included; None for as many as there are processors, up to four, and only
     while they are of use.
