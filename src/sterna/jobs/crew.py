@@ -28,8 +28,7 @@ from sterna.moving.mover import Item
 from sterna.wire.pace import idle_seconds
 
 MOST = 4  # processes: with each, the planning process has more to hand out and to count
-_LOOK_S = 0.05
-_LOOKS = 2  # one after the other must find this process busy
+_LOOK_S = 0.06  # the system counts idle time in hundredths of a second
 _BUSY = 0.85  # of a processor's time in the loop's thread
 _IDLE = 0.3  # of a processor must be left to start on
 _CHUNK = 128  # actions handed over at once
@@ -105,16 +104,13 @@ class Crew:
 
     async def _keep_looking(self) -> None:
         """Start helpers while that is worth it."""
-        seen = 0
         while len(self._hands) + 1 < self._most and not self._share.stop.is_requested:
             if self._forced:
                 await asyncio.sleep(0)
                 worth = self._share.carrier.mover.queued > 0
             else:
-                seen = seen + 1 if await self._is_worth_it() else 0
-                worth = seen >= _LOOKS
+                worth = await self._is_worth_it()
             if worth:
-                seen = 0
                 try:
                     await self._start()
                 except OSError:
