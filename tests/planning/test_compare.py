@@ -67,9 +67,9 @@ def test_what_is_new_larger_or_changed_later_is_uploaded() -> None:
         == """\
 upload changed: the file was changed after it was stored
 look equal: changed in the second in which it was stored
-upload longer: the sizes differ: 6 here, 5 there
+upload longer: the sizes differ: 6 at the source, 5 at the destination
 upload new: new
-upload zero: the sizes differ: 0 here, 1 there
+upload zero: the sizes differ: 0 at the source, 1 at the destination
 kept 1, 5 bytes"""
     )
 
@@ -120,7 +120,7 @@ def test_what_is_new_or_another_size_is_downloaded_and_another_time_is_looked_at
             """,
         )
         == """\
-download longer: the sizes differ: 6 here, 5 there
+download longer: the sizes differ: 6 at the source, 5 at the destination
 download new: new
 look newer: same size, and the time needs a look
 look older: same size, and the time needs a look

@@ -76,7 +76,13 @@ class Carrier:
             and same_time(found.mtime_ns, local.mtime_ns)
         ):
             return Outcome(self.verb.value, action.key, Status.KEPT, size=action.size, because="same size and time")
-        return Action(self.verb, action.key, "same size, and another time", action.source, action.target)
+        keeps = found is None or found.mtime_ns is not None
+        why = (
+            "same size, and another time"
+            if keeps
+            else f"{action.because}, and the object does not keep its file's time"
+        )
+        return Action(self.verb, action.key, why, action.source, action.target)
 
     async def move(self, actions: Sequence[Action]) -> list[Outcome]:
         """Carry the actions; an outcome for each."""
