@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pickle
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -17,13 +19,14 @@ from sterna.jobs.carriers import Carrier
 from sterna.jobs.crewmate import Task
 from sterna.jobs.settings import Settings
 from sterna.jobs.standby import Role, Standby, processors
-from sterna.model.actions import Action, Verb
+from sterna.model.actions import Verb
 from sterna.model.errors import SternaError
 from sterna.model.events import Notice, Tally
 from sterna.model.location import LocalPath
+from sterna.model.outcomes import Status
 from sterna.model.stop import Stop
 from sterna.model.units import MIB
-from sterna.moving.messages import AskKeys, Begin, End, Keys, Link, Report, Rest, Work
+from sterna.moving.messages import AskKeys, Begin, End, FromHelper, Keys, Link, Report, Rest, Work
 from sterna.moving.mover import Item
 from sterna.wire.pace import idle_seconds
 
@@ -35,6 +38,7 @@ _CHUNK = 128  # actions handed over at once
 _LOW = 64  # what a helper still has when it gets the next
 _ENOUGH = 512  # actions waiting: fewer are done before a helper has its first connections
 _CHUNK_BYTES = _LOW_BYTES = _ENOUGH_BYTES = 512 * MIB  # the same in bytes, for large ones
+_SILENT_S = 30.0  # a helper reports ten times a second while it lives
 _LEAST_MEMORY = 64 * MIB  # for each process
 _LEAST_PLACES = 8
 
@@ -171,6 +175,7 @@ class _Hand:
         self._largest = sys.maxsize if is_download else share.settings.limits.part_threshold
         self._in_flight = self._lanes = 0
         self._gone = self._rests = False
+        self._pid = 0  # known with its first report
         self._listening: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -199,7 +204,7 @@ class _Hand:
     async def _listen(self) -> None:
         share = self._share
         try:
-            while (message := await self.link.from_helper()) is not None:
+            while (message := await self._next()) is not None:
                 if isinstance(message, AskKeys):
                     answering = asyncio.get_running_loop().create_task(self._answer(message))
                     self._answering.add(answering)
@@ -220,22 +225,46 @@ class _Hand:
                 )
             )
             items, self._in_hand = list(self._in_hand.values()), {}
-            share.carrier.mover.put_back([(self._as_it_is_now(action), taker) for action, taker in items])
+            share.carrier.mover.put_back([item for item in items if not await self._is_there(item)])
 
-    def _as_it_is_now(self, action: Action) -> Action:
-        """A file that the helper put in place, and could not tell of any more, must not look like somebody else's."""
+    async def _next(self) -> FromHelper | None:
+        """What the helper says next; None when it is gone, or silent for so long that it stands still: then it is ended,
+        since nothing that it still did could be told from what is done again.
+        """
+        try:
+            async with asyncio.timeout(_SILENT_S):
+                return await self.link.from_helper()
+        except TimeoutError:
+            self.link.close()
+            if self._pid:
+                with contextlib.suppress(OSError):
+                    os.kill(self._pid, signal.SIGKILL)
+            return None
+
+    async def _is_there(self, item: Item) -> bool:
+        """Whether a file that the helper had in hand stands in place, put there by it before it could tell: one of the
+        object's size and time. Any other file there is somebody's, and the action meets it as it is.
+        """
+        action, taker = item
         if action.verb is not Verb.DOWNLOAD:
-            return action
-        with contextlib.suppress(SternaError):
+            return False
+        try:
             found = self._share.carrier.folder.folder.look(action.key)
-            if found is not None and found.size == action.size:
-                return replace_action(action, target=found)
-        return action
+            if found is None or found.size != action.size or found == action.target:
+                return False
+            _, settled = await self._share.carrier.resolve([replace_action(action, verb=Verb.LOOK, target=found)])
+        except SternaError:
+            return False
+        if settled and settled[0].status is Status.KEPT:
+            taker.ended(settled[0])
+            return True
+        return False
 
     def _take(self, report: Report) -> None:
         share, tally = self._share, self._share.tally
         self._waiting -= report.carried
         self.cpu_s = report.cpu_s
+        self._pid = report.pid
         tally.moved_bytes += report.moved_bytes
         tally.wasted_bytes += report.wasted_bytes
         tally.requests += report.requests

@@ -44,11 +44,15 @@ def serve(connected: socket.socket) -> int:
     """
     (length,) = _LENGTH.unpack(_exactly(connected, _LENGTH.size))
     errand: Errand = pickle.loads(_exactly(connected, length))
-    status = os.stat(errand.path)
-    if (status.st_dev, status.st_ino) != errand.root:
-        return 1  # whoever asked goes on by itself
     try:
-        for page in pages(errand.path, symlinks=errand.symlinks, start_after=errand.start_after):
+        root = os.open(errand.path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return 1  # whoever asked goes on by itself, in the folder that it holds open
+    status = os.fstat(root)
+    if (status.st_dev, status.st_ino) != errand.root:
+        return 1
+    try:
+        for page in pages(errand.path, symlinks=errand.symlinks, start_after=errand.start_after, root_fd=root):
             entries = page.entries
             _send(
                 connected,

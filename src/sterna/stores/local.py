@@ -81,7 +81,9 @@ class LocalStore:
                 yield self._taken(page, place)
 
     async def _here(self, start_after: str) -> AsyncGenerator[Page, None]:
-        walk = pages(self.folder.path, symlinks=self._symlinks, start_after=start_after)
+        # By the open root: another folder may stand under its path by now, and would be listed as this one's rest.
+        root = self.folder.root.fd
+        walk = pages(self.folder.path, symlinks=self._symlinks, start_after=start_after, root_fd=root)
         with ThreadPoolExecutor(1, thread_name_prefix="walk") as thread:
             loop = asyncio.get_running_loop()
             ahead = loop.run_in_executor(thread, _next_page, walk)

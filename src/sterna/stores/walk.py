@@ -38,7 +38,12 @@ class Page(NamedTuple):
 
 
 def pages(
-    root: Path | str, *, symlinks: Symlinks = "skip", page_size: int = PAGE_SIZE, start_after: str = ""
+    root: Path | str,
+    *,
+    symlinks: Symlinks = "skip",
+    page_size: int = PAGE_SIZE,
+    start_after: str = "",
+    root_fd: int | None = None,
 ) -> Iterator[Page]:
     """Yield every regular file below ``root`` whose key is greater than ``start_after``; folders are not entries.
 
@@ -46,10 +51,11 @@ def pages(
     carried becomes a Trouble. One with ``subtree`` (its key ends in ``/``) says that nothing is known of what is
     below, which is not the same as nothing being there. A file that vanishes while we list is absent. A root that
     is missing or cannot be read raises SourceUnknown: the listing ends or raises, it is never just short.
-    With ``symlinks="skip"`` no link below the root is followed, not even one that is swapped in meanwhile.
+    With ``symlinks="skip"`` no link below the root is followed, not even one that is swapped in meanwhile. With
+    ``root_fd`` the root is that open folder, whatever stands under its path by now.
     """
     check_locale()
-    return _Walk(os.fspath(root), symlinks == "follow", page_size, start_after).pages()
+    return _Walk(os.fspath(root), symlinks == "follow", page_size, start_after, root_fd).pages()
 
 
 class _Level:
@@ -68,8 +74,9 @@ class _Level:
 
 
 class _Walk:
-    def __init__(self, root: str, follow: bool, page_size: int, start_after: str) -> None:
+    def __init__(self, root: str, follow: bool, page_size: int, start_after: str, root_fd: int | None) -> None:
         self._root = root
+        self._root_fd = root_fd
         self._follow = follow
         self._page_size = page_size
         self._start_after = start_after
@@ -131,7 +138,7 @@ class _Walk:
     def _enter_root(self) -> None:
         fd = -1
         try:
-            fd = os.open(self._root, _FOLDER)
+            fd = os.open(self._root, _FOLDER) if self._root_fd is None else os.open(".", _FOLDER, dir_fd=self._root_fd)
             level = _Level(fd, "")
             self._read(level)
         except OSError as error:
