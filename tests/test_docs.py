@@ -125,7 +125,9 @@ def test_make_targets_in_documents_exist(document: Path) -> None:
 
 
 def test_every_make_target_says_what_it_does() -> None:
-    run = subprocess.run(["make", "help"], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    run = subprocess.run(
+        ["make", "--no-print-directory", "help"], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
+    )
     assert _targets() - {"moved"} == {line.split()[1] for line in run.stdout.splitlines()}
 
 

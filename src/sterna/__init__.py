@@ -9,15 +9,15 @@ Nothing prints, and nothing but ``__version__`` is loaded before it is asked for
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # typing's own would import typing: 5 ms, of which the library's import and --version are most
 if TYPE_CHECKING:
     from sterna.jobs.library import async_copy, async_sync, copy, sync
     from sterna.jobs.settings import Settings
+    from sterna.model.errors import SternaError
     from sterna.model.events import Summary
 
 __version__ = "0.1.0"
-__all__ = ["Settings", "Summary", "__version__", "async_copy", "async_sync", "copy", "sync"]
+__all__ = ["Settings", "SternaError", "Summary", "__version__", "async_copy", "async_sync", "copy", "sync"]
 
 
 def __getattr__(name: str) -> object:
@@ -25,5 +25,6 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'sterna' has no attribute {name!r}")
     from importlib import import_module
 
-    home = {"Settings": "sterna.jobs.settings", "Summary": "sterna.model.events"}.get(name, "sterna.jobs.library")
+    homes = {"Settings": "jobs.settings", "SternaError": "model.errors", "Summary": "model.events"}
+    home = f"sterna.{homes.get(name, 'jobs.library')}"
     return getattr(import_module(home), name)

@@ -341,3 +341,27 @@ def test_a_folder_of_many_pages_goes_both_ways_h79(sterna: Sterna, bucket: Bucke
     down = sterna("--json", "sync", bucket.url("many"), tmp_path / "target")
     assert (down.code, summary(down)["downloaded"]) == (0, 1203)
     assert tree(tmp_path / "target") == files
+
+
+def test_what_links_lead_to_is_carried_where_that_is_asked_for_also_below_a_linked_folder_h112(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    real = plant(tmp_path / "real", {"a.txt": b"1", "deep/b.txt": b"2", "large": b"3" * (9 * MIB)})
+    source = plant(tmp_path / "source", {"own": b"4"})
+    (source / "linked").symlink_to(real)
+    (source / "to a file").symlink_to(real / "a.txt")
+    up = sterna("--json", "sync", "--symlinks", "follow", source, bucket.url("p"))
+    assert up.code == 0, up.err
+    wanted = {f"linked/{name}": data for name, data in tree(real).items()} | {"own": b"4", "to a file": b"1"}
+    assert {key.removeprefix("p/"): body for key, body in bucket.contents("p/").items()} == wanted
+    again = sterna("--json", "sync", "--symlinks", "follow", source, bucket.url("p"))
+    assert (again.code, summary(again)["kept"]) == (0, len(wanted))
+
+
+def test_a_dry_run_names_what_it_would_skip(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:
+    source = plant(tmp_path / "source", {"a": b"1"})
+    (source / "link").symlink_to("a")
+    done = sterna("sync", "--dry-run", source, bucket.url("p"))
+    assert done.code == 0
+    assert "would skip: link" in done.out
+    assert "1 object would be skipped" in done.verdict

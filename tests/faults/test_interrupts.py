@@ -171,6 +171,8 @@ def test_a_signal_while_a_large_download_stalls_ends_the_run_within_5_s_h38_h109
     assert done.code == code
     assert [(record["key"], record["status"]) for record in records(done)] == [("large", "left")]
     assert summary(done)["left"] == 1
+    assert summary(done)["moved_bytes"] == 0  # what came of it is gone
+    assert summary(done)["wasted_bytes"] > 0
     assert tree(target) == {"large": b"the old good file"}  # and no temporary beside it
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Sterna
+from tests.e2e.trees import plant
 from tests.faults import front as f
 from tests.faults.case import LARGE, Case, Echo, noise
-from tests.faults.front import Front
+from tests.faults.front import Front, Request
 from tests.servers.oracle import Bucket
 
 LATER = "sync again when it rests"
@@ -232,3 +234,38 @@ def test_H21_wrong_bytes_that_cannot_be_taken_back_are_said(case: Case) -> None:
     assert "other bytes than were sent" in ran.said
     assert "could not be taken back" in ran.said
     assert case.bucket.keys() == ["p/a.txt"]
+
+
+def test_h40_a_file_that_gets_another_name_while_it_is_sent_is_the_same_and_its_object_stays(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path
+) -> None:
+    """``cp -al`` of a snapshot tool changes the time of the inode, and no byte."""
+    source = plant(tmp_path / "source", {"a": b"the only version"})
+    names = itertools.count()
+    front.before("Put", call=lambda put: os.link(source / "a", tmp_path / f"link {next(names)}"), nth="always")
+    done = sterna("sync", source, bucket.url("p"))
+    assert done.code == 0, done.err
+    assert bucket.contents("p/") == {"p/a": b"the only version"}
+    assert front.count("Delete") == 0
+
+
+@pytest.mark.parametrize("keeps_time", (True, False))
+def test_h40_h118_a_restless_file_of_the_future_is_not_believed_by_the_next_run(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path, keeps_time: bool
+) -> None:
+    source = plant(tmp_path / "source", {"a": b"0"})
+    tomorrow_ns = (int(time.time()) + 86_400) * 10**9
+    os.utime(source / "a", ns=(tomorrow_ns, tomorrow_ns))
+    turns = itertools.count(1)
+
+    def change(put: Request) -> None:
+        number = next(turns)
+        (source / "a").write_bytes(b"%d" % number)
+        at_ns = tomorrow_ns if keeps_time else tomorrow_ns + number * 100_000_000
+        os.utime(source / "a", ns=(at_ns, at_ns))
+
+    changing = front.before("Put", call=change, nth="always")
+    assert sterna("sync", source, bucket.url("p")).code == 1
+    front.remove(changing)
+    assert sterna("sync", source, bucket.url("p")).code == 0
+    assert bucket.contents("p/") == {"p/a": (source / "a").read_bytes()}

@@ -40,6 +40,8 @@ def test_removing_what_is_not_there_is_an_error(bucket: Bucket, side: Side) -> N
         removed(at(bucket, "p"), side, recursive=False)
     with pytest.raises(WrongSetting, match="is a bucket"):
         removed(at(bucket), side, recursive=False)
+    with pytest.raises(WrongSetting, match="ends in a slash"):
+        removed(BucketPath(bucket.name, "p/a", says_folder=True), side, recursive=False)
     assert bucket.keys() == ["p/a"]
 
 

@@ -199,3 +199,29 @@ def test_an_error_of_the_walk_is_that_of_the_listing_never_its_end(
     assert isinstance(told.value, SourceUnknown)
     assert told.value.sentence == "The folder has gone."
     assert told.value.key == "x"
+
+
+@pytest.mark.parametrize("has_scout", (True, False))
+def test_a_folder_that_is_replaced_while_it_is_listed_is_listed_to_its_own_end_h75(
+    folder: Path, has_scout: bool
+) -> None:
+    """As an unmounted disk or a snapshot that is switched leaves it: nothing of the other folder counts as the rest."""
+    wanted = truth(folder)
+
+    async def run() -> list[str]:
+        keys: list[str] = []
+        with LocalStore.open(folder) as store:
+            root = identity(folder)
+            if has_scout:
+                store.elsewhere = lambda start_after: scouted(
+                    by_a_thread(scout.serve), Errand(os.fspath(folder), "skip", start_after, root)
+                )
+            async for page in store.pages():
+                if not keys:
+                    folder.rename(folder.with_name(f"{folder.name}, moved away"))
+                    folder.mkdir()
+                    (folder / "another").touch()
+                keys += [entry.key for entry in page.entries]
+        return keys
+
+    assert asyncio.run(run()) == wanted[0]

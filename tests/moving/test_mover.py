@@ -267,3 +267,59 @@ def test_a_halved_gate_has_fewer_lanes() -> None:
         assert most <= 4
 
     run(test)
+
+
+def sized(key: str, size: int) -> Action:
+    return Action(Verb.DOWNLOAD, key, "new", Entry(key, size, 0))
+
+
+def test_few_large_actions_are_begun_together_and_small_ones_pass_them() -> None:
+    async def test() -> None:
+        begun: list[str] = []
+        go_on = asyncio.Event()
+
+        async def carry(action: Action) -> Outcome:
+            begun.append(action.key)
+            if action.size > 10:
+                await go_on.wait()
+            return done(action)
+
+        mover = Mover(carry, Gate(32, Tally()), Stop(), large=10)
+        large = [sized(f"large {n}", module._LARGE_BYTES // 2) for n in range(6)]
+        running = asyncio.create_task(mover.run([*large, sized("small", 1)]))
+        await turns(20)
+        assert begun == ["large 0", "large 1", "small"]
+        assert mover.queued_bytes == 4 * (module._LARGE_BYTES // 2)
+        go_on.set()
+        assert keys(await running) == sorted(action.key for action in [*large, sized("small", 1)])
+        assert mover.queued_bytes == 0
+
+    run(test)
+
+
+def test_what_was_taken_for_somebody_else_is_not_carried_here_unless_it_is_put_back() -> None:
+    async def test() -> None:
+        stop = Stop()
+        carried: list[str] = []
+
+        async def carry(action: Action) -> Outcome:
+            carried.append(action.key)
+            return done(action)
+
+        mover = Mover(carry, Gate(1, Tally()), stop, large=10)
+        running = asyncio.create_task(mover.run([sized("a", 1), sized("b", 50), sized("c", 2), sized("d", 3)]))
+        await asyncio.sleep(0)  # queued, and no lane has begun
+        taken = mover.take(2, 100, largest=10)
+        assert [action.key for action, _ in taken] == ["a", "c"]
+        assert mover.queued_bytes == 53
+        assert [action.key for action, _ in mover.take(9, 1, largest=100)] == ["b"]
+        await turns(20)
+        assert carried == ["d"]
+        mover.put_back(taken)
+        await turns(20)
+        assert carried == ["d", "a", "c"]
+        stop.request("enough", 1)
+        running.cancel()
+        await mover.aclose()
+
+    run(test)

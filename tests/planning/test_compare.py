@@ -82,9 +82,9 @@ def test_what_is_new_or_larger_is_uploaded_and_what_seems_newer_is_looked_at() -
         == """\
 look changed: the file's time is later than the object's
 look equal: changed in the second in which it was stored
-upload longer: the sizes differ: 6 here, 5 there
+upload longer: the sizes differ: 6 at the source, 5 at the destination
 upload new: new
-upload zero: the sizes differ: 0 here, 1 there
+upload zero: the sizes differ: 0 at the source, 1 at the destination
 kept 1, 5 bytes"""
     )
 
@@ -135,7 +135,7 @@ def test_what_is_new_or_another_size_is_downloaded_and_another_time_is_looked_at
             """,
         )
         == """\
-download longer: the sizes differ: 6 here, 5 there
+download longer: the sizes differ: 6 at the source, 5 at the destination
 download new: new
 look newer: same size, and the time needs a look
 look older: same size, and the time needs a look

@@ -12,7 +12,10 @@ class ExitCode(enum.IntEnum):
     meaning: str
 
     DONE = 0, "everything is done, and proved where something was written"
-    SOME_FAILED = 1, "some objects failed or were refused, or an unexpected error ended the command; they are named"
+    SOME_FAILED = (
+        1,
+        "some objects failed or were refused, each is named; or the server was not reached, or a surprise ended the command",
+    )
     USAGE = 2, "the command line or a setting cannot be right; nothing was done"
     ACCESS = 3, "credentials are missing, or the server refuses them"
     SOURCE_UNKNOWN = 4, "the source could not be established: missing, unreadable, or its listing failed"

@@ -7,7 +7,7 @@ import errno
 from sterna.cli.exit_codes import ExitCode
 from sterna.model.errors import SternaError, WrongSetting
 
-_LEAST_OPEN = 32  # the loop, its threads and a listing took 18
+_LEAST_OPEN = 48  # the loop, its threads and a listing took 18, and a few downloads at once 22 more
 
 
 def known_error(error: BaseException) -> SternaError | None:

@@ -509,7 +509,7 @@ _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     ),
     (
         "--max-memory",
-        {"metavar": "SIZE", "callback": memory_value, "help": "All buffers together at most (512MiB)."},
+        {"metavar": "SIZE", "callback": memory_value, "help": "All buffers together at most (384MiB)."},
     ),
     (
         "--bwlimit",

@@ -35,7 +35,11 @@ def folder_findings(path: Path) -> Iterator[Finding]:
     try:
         with os.scandir(path) as entries:
             first = next(entries, None)
-        yield Finding("readable", True, "its names can be listed" + ("." if first else "; it is empty."))
+        yield Finding(
+            "readable",
+            True,
+            "its names can be listed" + ("; what is below was not looked at." if first else "; it is empty."),
+        )
     except OSError as error:
         advice = f"Give yourself the permission: chmod u+rx '{path}', or run as its owner."
         yield Finding("readable", False, f"its names cannot be listed: {error.strerror}.", advice)

@@ -43,7 +43,10 @@ async def order(probes: Probes) -> AsyncIterator[Finding]:
     if refused or missing:
         words = "; ".join(
             f"{what}: {' '.join(printable(name) for name in some)}"
-            for what, some in (("refused", refused), ("stored and not listed under their names", missing))
+            for what, some in (
+                ("refused beside the others", refused),
+                ("stored and not listed under their names", missing),
+            )
             if some
         )
         advice = "This server keeps keys as paths of files; `sterna sync` names what does not fit."

@@ -120,7 +120,12 @@ async def upload_carrier(
     disk = Disk()
     buffers = Buffers(settings.limits.max_memory)
     uploader = Uploader(folder.folder, bucket, settings.upload, settings.limits, buffers, disk, tally)
-    mover = Mover(_kept_first(uploader.carry, trash_of(bucket, settings)), bucket.client.gate, stop)
+    mover = Mover(
+        _kept_first(uploader.carry, trash_of(bucket, settings)),
+        bucket.client.gate,
+        stop,
+        settings.limits.part_threshold,
+    )
     compare, step_ns = settings.compare, time_step_ns(folder.folder.root.device)
     planner = partial(plan_uploads, compare=compare, step_ns=step_ns)
     try:
@@ -154,7 +159,7 @@ async def download_carrier(
     downloader = Downloader(
         bucket, folder.folder, settings.download, settings.limits, buffers, disk, writer, tally, stop
     )
-    mover = Mover(downloader.carry, gate, stop)
+    mover = Mover(downloader.carry, gate, stop, settings.limits.part_threshold)
     collisions = Collisions(
         _cannot_hold, settings.on_collision, links=settings.symlinks == "store", windows=os.name == "nt"
     )

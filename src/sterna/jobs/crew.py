@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pickle
+import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -17,26 +20,28 @@ from sterna.jobs.carriers import Carrier
 from sterna.jobs.crewmate import Task
 from sterna.jobs.settings import Settings
 from sterna.jobs.standby import Role, Standby, processors
-from sterna.model.actions import Action, Verb
+from sterna.model.actions import Verb
 from sterna.model.errors import SternaError
 from sterna.model.events import Notice, Tally
 from sterna.model.location import LocalPath
+from sterna.model.outcomes import Status
 from sterna.model.stop import Stop
 from sterna.model.units import MIB
-from sterna.moving.messages import Allow, AskKeys, Begin, End, Keys, Link, Report, Rest, Work
+from sterna.moving.messages import Allow, AskKeys, Begin, End, FromHelper, Keys, Link, Report, Rest, Work
 from sterna.moving.mover import Item
 from sterna.wire.limits import Allowance, shares
 from sterna.wire.pace import idle_seconds
 from sterna.wire.timetable import UNLIMITED
 
 MOST = 4  # processes: with each, the planning process has more to hand out and to count
-_LOOK_S = 0.05
-_LOOKS = 2  # one after the other must find this process busy
+_LOOK_S = 0.06  # the system counts idle time in hundredths of a second
 _BUSY = 0.85  # of a processor's time in the loop's thread
 _IDLE = 0.3  # of a processor must be left to start on
 _CHUNK = 128  # actions handed over at once
 _LOW = 64  # what a helper still has when it gets the next
 _ENOUGH = 512  # actions waiting: fewer are done before a helper has its first connections
+_CHUNK_BYTES = _LOW_BYTES = _ENOUGH_BYTES = 512 * MIB  # the same in bytes, for large ones
+_SILENT_S = 30.0  # a helper reports ten times a second while it lives
 _LEAST_MEMORY = 64 * MIB  # for each process
 _LEAST_PLACES = 8
 _BALANCE_S = 0.25  # between two looks at who needs how much of what is limited
@@ -111,16 +116,13 @@ class Crew:
 
     async def _keep_looking(self) -> None:
         """Start helpers while that is worth it."""
-        seen = 0
         while len(self._hands) + 1 < self._most and not self._share.stop.is_requested:
             if self._forced:
                 await asyncio.sleep(0)
                 worth = self._share.carrier.mover.queued > 0
             else:
-                seen = seen + 1 if await self._is_worth_it() else 0
-                worth = seen >= _LOOKS
+                worth = await self._is_worth_it()
             if worth:
-                seen = 0
                 try:
                     await self._start()
                 except OSError:
@@ -133,10 +135,11 @@ class Crew:
         """Look for a moment at who is busy."""
         wall, busy, idle = time.perf_counter(), time.thread_time(), idle_seconds()
         hands = [hand.cpu_s for hand in self._hands]
+        mover = self._share.carrier.mover
         await asyncio.sleep(_LOOK_S)
         passed = time.perf_counter() - wall
         return (
-            self._share.carrier.mover.queued >= _ENOUGH
+            (mover.queued >= _ENOUGH or mover.queued_bytes >= _ENOUGH_BYTES)
             and time.thread_time() - busy > _BUSY * passed
             and idle_seconds() - idle > _IDLE * passed
             and all(hand.cpu_s - before > _BUSY * passed for hand, before in zip(self._hands, hands, strict=True))
@@ -265,8 +268,13 @@ class _Hand:
         self._is_off = False  # there are fewer requests in flight allowed than processes
         self._in_hand: dict[str, Item] = {}
         self._waiting = 0  # of them, not carried yet
+        self._waiting_bytes = 0  # of them, not ended yet
+        # The parts of an upload that a killed helper had begun would stay in the bucket, and cost money (H94).
+        is_download = share.carrier.verb is Verb.DOWNLOAD
+        self._largest = sys.maxsize if is_download else share.settings.limits.part_threshold
         self._in_flight = self._lanes = 0
         self._gone = self._rests = False
+        self._pid = 0  # known with its first report
         self._listening: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -280,11 +288,12 @@ class _Hand:
         mover = self._share.carrier.mover
         if self._gone or self._is_off or self._share.stop.is_requested:
             return
-        if self._waiting < _LOW:
-            items = mover.take(min(_CHUNK, (mover.queued + 1) // 2), self._share.settings.limits.part_threshold)
+        if self._waiting < _LOW and self._waiting_bytes < _LOW_BYTES:
+            items = mover.take(min(_CHUNK, (mover.queued + 1) // 2), _CHUNK_BYTES, self._largest)
             if items:
                 self._in_hand.update((item[0].key, item) for item in items)
                 self._waiting += len(items)
+                self._waiting_bytes += sum(action.size for action, _ in items)
                 self.link.send(Work([action for action, _ in items]))
                 self._rests = False
             elif self._in_hand and not mover.queued and not self._rests:
@@ -302,7 +311,7 @@ class _Hand:
     async def _listen(self) -> None:
         share = self._share
         try:
-            while (message := await self.link.from_helper()) is not None:
+            while (message := await self._next()) is not None:
                 if isinstance(message, AskKeys):
                     answering = asyncio.get_running_loop().create_task(self._answer(message))
                     self._answering.add(answering)
@@ -324,18 +333,41 @@ class _Hand:
                 )
             )
             items, self._in_hand = list(self._in_hand.values()), {}
-            share.carrier.mover.put_back([(self._as_it_is_now(action), taker) for action, taker in items])
+            share.carrier.mover.put_back([item for item in items if not await self._is_there(item)])
 
-    def _as_it_is_now(self, action: Action) -> Action:
-        """A file that the helper put in place, and could not tell of any more, must not look like somebody else's."""
+    async def _next(self) -> FromHelper | None:
+        """What the helper says next; None when it is gone, or silent for so long that it stands still: then it is ended,
+        since nothing that it still did could be told from what is done again.
+        """
+        try:
+            async with asyncio.timeout(_SILENT_S):
+                return await self.link.from_helper()
+        except TimeoutError:
+            self.link.close()
+            if self._pid:
+                with contextlib.suppress(OSError):
+                    os.kill(self._pid, signal.SIGKILL)
+            return None
+
+    async def _is_there(self, item: Item) -> bool:
+        """Whether a file that the helper had in hand stands in place, put there by it before it could tell: one of the
+        object's size and time. Any other file there is somebody's, and the action meets it as it is.
+        """
+        action, taker = item
         folder = self._share.carrier.folder
         if action.verb is not Verb.DOWNLOAD or folder is None:
-            return action
-        with contextlib.suppress(SternaError):
-            found = folder.folder.look(action.key)
-            if found is not None and found.size == action.size:
-                return replace_action(action, target=found)
-        return action
+            return False
+        try:
+            found = folder.folder.look(action.place or action.key)
+            if found is None or found.size != action.size or found == action.target:
+                return False
+            _, settled = await self._share.carrier.resolve([replace_action(action, verb=Verb.LOOK, target=found)])
+        except SternaError:
+            return False
+        if settled and settled[0].status is Status.KEPT:
+            taker.ended(settled[0])
+            return True
+        return False
 
     def _take(self, report: Report) -> None:
         share, tally = self._share, self._share.tally
@@ -344,6 +376,7 @@ class _Hand:
         self.moved_bytes += report.moved_bytes
         self.requests += report.requests
         self.wants_bytes, self.wants_requests = report.wants_bytes, report.wants_requests
+        self._pid = report.pid
         tally.moved_bytes += report.moved_bytes
         tally.wasted_bytes += report.wasted_bytes
         tally.requests += report.requests
@@ -357,6 +390,7 @@ class _Hand:
         for outcome in report.outcomes:
             item = self._in_hand.pop(outcome.key, None)
             if item is not None:
+                self._waiting_bytes -= item[0].size
                 item[1].ended(outcome)
         if report.fault:
             self._fail(RuntimeError(f"in a helper process: {report.fault}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import signal
 import socket
 import threading
 import time
@@ -187,6 +188,7 @@ class _Mate:
                 in_flight=tally.in_flight - told.in_flight,
                 lanes=tally.lanes - told.lanes,
                 cpu_s=time.thread_time(),
+                pid=os.getpid(),
                 notices=self._notices,
                 stop_reason=self._stop.reason,
                 stop_code=self._stop.exit_code,
@@ -255,6 +257,5 @@ class _Keys:
 
 def _leave_soon() -> None:
     """Nobody waits for this process any more; a thread that hangs in the kernel does not keep it."""
-    timer = threading.Timer(_LEAVE_S, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, _LEAVE_S)  # not a thread: there may be none to be had

@@ -117,6 +117,11 @@ class _Removal:
     async def of_one(self) -> None:
         """The object that the path names."""
         path = self._store.location.path
+        if self._store.location.says_folder:
+            name = printable(str(self._store.location))
+            raise WrongSetting(
+                f"{name}/ ends in a slash, which no single object is meant by; leave the slash off, or add --recursive."
+            )
         entry = await self._look(path)
         if entry is None:
             raise await self._no_object()

@@ -48,9 +48,13 @@ def serve(connected: socket.socket) -> int:
     """
     (length,) = _LENGTH.unpack(_exactly(connected, _LENGTH.size))
     errand: Errand = pickle.loads(_exactly(connected, length))
-    status = os.stat(errand.path)
+    try:
+        root = os.open(errand.path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return 1  # whoever asked goes on by itself, in the folder that it holds open
+    status = os.fstat(root)
     if (status.st_dev, status.st_ino) != errand.root:
-        return 1  # whoever asked goes on by itself
+        return 1
     try:
         walk = pages(
             errand.path,
@@ -59,6 +63,7 @@ def serve(connected: socket.socket) -> int:
             may_hold=pruning(errand.filters),
             one_file_system=errand.one_file_system,
             escapes=errand.escapes,
+            root_fd=root,
         )
         for page in walk:
             entries = page.entries

@@ -7,6 +7,7 @@ import enum
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,9 @@ from sterna.stores.local import LocalStore
 from sterna.stores.walk import Page
 
 _CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # as containers see their own, cgroup v2
+
+
+_END_S = 5.0  # helpers that hang in the kernel are given up sooner
 
 
 class Role(enum.Enum):
@@ -79,8 +83,12 @@ class Standby:
     def close(self) -> None:
         """Wait for all of them to end. They are told by the ends of their sockets."""
         self._asked.close()
+        until = time.monotonic() + _END_S
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
+            while os.waitpid(self._pid, os.WNOHANG) == (0, 0):
+                if time.monotonic() > until:  # one of them stands still; the run does not wait for ever
+                    os.kill(self._pid, signal.SIGKILL)
+                time.sleep(0.001)
 
 
 def _is_alone() -> bool:

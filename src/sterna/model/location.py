@@ -74,8 +74,8 @@ def parse_location(text: str) -> Location:
         bucket, _, path = rest.partition("/")
     if not _BUCKET.fullmatch(bucket):
         raise WrongSetting(
-            f"{printable(text)}: {printable(bucket) or 'nothing'} is no bucket name;"
-            " write s3://bucket or s3://bucket/prefix."
+            f"{printable(text)}: {printable(bucket) or 'nothing'} is no bucket name, which is 3 to 63"
+            " of a-z, 0-9, - and .; write s3://bucket or s3://bucket/prefix."
         )
     if "\x00" in path:
         raise WrongSetting(f"{printable(text)}: an S3 key cannot hold a NUL byte.")

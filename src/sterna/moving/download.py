@@ -190,9 +190,10 @@ class Downloader:
                 raise Refused(f"{printable(key)} stands for a link and has {size} bytes; no target is that long.")
             place = self._place(action, self._folder)
         draft = await self._disk.slow(self._begin, place, size)
+        received: list[int] = []  # of which nothing is left if this ends badly
         try:
-            sums = await self._fetch(draft, found, each, kind)
-            outcome.proof = await self._verify(draft, found, sums, kind, each, by_parts=by_parts)
+            sums = await self._fetch(draft, found, each, kind, received)
+            outcome.proof = await self._verify(draft, found, sums, kind, each, received, by_parts=by_parts)
             if outcome.proof == "length":
                 # Nothing else would tell of a server that knows no If-Match and shows no ETag with a range (H42).
                 again = await self._store.head(key)
@@ -204,6 +205,7 @@ class Downloader:
             outcome.checksum = f"{found.checksum_name}:{found.checksum}" if found.checksum else ""
             self._writer.stage(draft, action.target, ticket)
         except BaseException:
+            self._tally.wasted_bytes += sum(received)
             await asyncio.shield(self._disk.slow(draft.discard))
             raise
 
@@ -233,8 +235,10 @@ class Downloader:
             return length, algorithm(found.checksum_name), True
         return each, None, False
 
-    async def _fetch(self, draft: Draft, found: Look, each: int, kind: Algorithm | None) -> list[int]:
-        """Get all ranges into the draft; gives the sum of each."""
+    async def _fetch(
+        self, draft: Draft, found: Look, each: int, kind: Algorithm | None, received: list[int]
+    ) -> list[int]:
+        """Get all ranges into the draft; gives the sum of each, and adds to ``received`` what came of each."""
         size, etag = found.entry.size, found.entry.etag
         todo = parts(size, each)
         count = -(-size // each)
@@ -252,6 +256,7 @@ class Downloader:
                         await sink.settle()
                         sums[number - 1] = sink.crc
                     finally:
+                        received.append(sink.received)
                         await asyncio.shield(sink.quiet())
                         sink.close()
 
@@ -259,8 +264,9 @@ class Downloader:
         return sums
 
     async def _verify(
-        self, draft: Draft, found: Look, sums: list[int], kind: Algorithm | None, each: int, *, by_parts: bool
-    ) -> str:
+        self, draft: Draft, found: Look, sums: list[int], kind: Algorithm | None, each: int, received: list[int], *,
+        by_parts: bool,
+    ) -> str:  # fmt: skip
         """Hold what was received against what the server shows; gives the proof's name."""
         size, key = found.entry.size, found.entry.key
         if kind is not None:
@@ -279,7 +285,7 @@ class Downloader:
             if await self._disk.slow(draft.md5_hex) == found.entry.etag:
                 return "MD5"
             first = await self._disk.slow(draft.md5_hex)
-            await self._fetch(draft, found, each, None)
+            await self._fetch(draft, found, each, None, received)
             if await self._disk.slow(draft.md5_hex) != first:
                 raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
             self._store.learned.etag_is_opaque = True

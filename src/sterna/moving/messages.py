@@ -74,6 +74,7 @@ class Report(msgspec.Struct, tag="report"):
     in_flight: int
     lanes: int
     cpu_s: float
+    pid: int
     notices: list[Notice]
     stop_reason: str = ""  # it met what ends the whole run (a full disk, dead credentials)
     stop_code: int = 0

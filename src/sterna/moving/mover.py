@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -11,10 +12,14 @@ from sterna.model.actions import Action
 from sterna.model.errors import CredentialsExpired
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.units import GIB, MIB
 from sterna.wire.pace import Gate
 
 Carry = Callable[[Action], Awaitable[Outcome | asyncio.Future[Outcome]]]
 _NO_KEYS = CredentialsExpired.__name__
+_LARGE_COUNT = 2  # large ones that are begun at once at least; more while they come to
+_LARGE_BYTES = 1 * GIB  # which is some hundred parts in flight and to come
+_FURTHER = 64  # actions that are looked at behind large ones which wait
 GRACE_S = 2.0  # what is in flight when the end is asked for may end by itself so long
 
 
@@ -64,16 +69,20 @@ class Mover:
     """Carries actions in lanes: as many as the gate lets requests through, so that none waits there for long.
 
     ``carry`` gives an outcome, or a future of one that others will settle; the lane does not wait for it. ``run`` may
-    be called for several batches at once; their actions queue in the order of the calls. When the end is asked for,
-    what is queued is left, and what is in flight is cancelled after a grace.
+    be called for several batches at once; their actions queue in the order of the calls. Actions above ``large`` bytes
+    go in parts, many of each at once: so few of them are begun together, and others may take the rest. When the end is
+    asked for, what is queued is left, and what is in flight is cancelled after a grace.
     """
 
-    def __init__(self, carry: Carry, gate: Gate, stop: Stop) -> None:
+    def __init__(self, carry: Carry, gate: Gate, stop: Stop, large: int = 8 * MIB) -> None:
         self._carry = carry
+        self._large = large
+        self._large_count = self._large_bytes = 0  # in lanes now
         self._gate = gate
         self._stop = stop
         self._queue: deque[Item] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
+        self.queued_bytes = 0
         self.carried = 0  # actions that have left their lane
         self.on_work: Callable[[], object] = _nothing  # called when more is queued
         gate.demand = self._has_demand
@@ -105,25 +114,34 @@ class Mover:
     def feed(self, actions: Sequence[Action], taker: Taker) -> None:
         """Queue actions, and have ``taker`` told of the end of each."""
         self._queue.extend([(action, taker) for action in actions])
+        self.queued_bytes += sum(action.size for action in actions)
         if self._stop.is_requested:
             self._leave_the_rest()
         self._add_lanes()
         self.on_work()
 
-    def take(self, most: int, largest: int) -> list[Item]:
-        """Take up to ``most`` of the first actions out of the queue, for somebody else; none above ``largest`` bytes."""
+    def take(self, most: int, most_bytes: int, largest: int) -> list[Item]:
+        """Take up to ``most`` of the first actions out of the queue, for somebody else, and not many more than
+        ``most_bytes``; none above ``largest`` bytes.
+        """
         taken: list[Item] = []
         passed: list[Item] = []
-        queue = self._queue
-        while queue and len(taken) < most and len(passed) < most:
+        queue, size = self._queue, 0
+        while queue and len(taken) < most and size < most_bytes and len(passed) < most:
             item = queue.popleft()
-            (taken if item[0].size <= largest else passed).append(item)
+            if item[0].size <= largest:
+                taken.append(item)
+                size += item[0].size
+            else:
+                passed.append(item)
         queue.extendleft(reversed(passed))
+        self.queued_bytes -= size
         return taken
 
     def put_back(self, items: Sequence[Item]) -> None:
         """What was taken, and not carried: it comes next."""
         self._queue.extendleft(reversed(items))
+        self.queued_bytes += sum(action.size for action, _ in items)
         if self._stop.is_requested:
             self._leave_the_rest()
         self._add_lanes()
@@ -134,14 +152,35 @@ class Mover:
     def _add_lanes(self) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(min(self._gate.limit - len(self._lanes), len(self._queue))):
+            if self._first_to_start() is None:
+                return
             lane = loop.create_task(self._lane())
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
 
+    def _first_to_start(self) -> int | None:
+        """Where in the queue the next action is: the first, or a small one behind large ones that must wait."""
+        for at, (action, _) in enumerate(itertools.islice(self._queue, _FURTHER)):
+            if action.size <= self._large or self._large_count < _LARGE_COUNT:
+                return at
+            if self._large_bytes + action.size <= _LARGE_BYTES:
+                return at
+        return None
+
     async def _lane(self) -> None:
         queue, carry, gate = self._queue, self._carry, self._gate
         while queue and len(self._lanes) <= gate.limit:
-            action, batch = queue.popleft()
+            at = self._first_to_start()
+            if at is None:
+                break
+            action, batch = queue[at]
+            del queue[at]
+            size = action.size
+            self.queued_bytes -= size
+            is_large = size > self._large
+            if is_large:
+                self._large_count += 1
+                self._large_bytes += size
             try:
                 outcome = await carry(action)
             except asyncio.CancelledError:
@@ -154,6 +193,9 @@ class Mover:
                 continue
             finally:
                 self.carried += 1
+                if is_large:
+                    self._large_count -= 1
+                    self._large_bytes -= size
             if isinstance(outcome, Outcome):
                 if outcome.error_kind == _NO_KEYS:
                     self._stop.request(outcome.error, outcome.exit_code)  # nothing more can be sent or received
@@ -169,6 +211,7 @@ class Mover:
     def _leave_the_rest(self) -> None:
         while self._queue:
             action, batch = self._queue.popleft()
+            self.queued_bytes -= action.size
             batch.ended(_left(action, self._stop.reason))
         if self._lanes:
             asyncio.get_running_loop().call_later(GRACE_S, self._cancel)

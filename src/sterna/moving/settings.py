@@ -44,7 +44,8 @@ class Limits:
     """What a run may use.
 
     ``workers``: requests in flight at most, 256 by default as s5cmd's workers; the run starts with fewer and takes
-    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together.
+    more only while the server, not this machine, is what it waits for. ``max_memory``: bytes of all buffers together;
+    the interpreter and what TLS holds come to 150 MB more at most (measured), so that all stays below 600 MB.
     ``part_threshold``: objects above it go in parts. ``part_size``: None for the tables in ``moving.parts``.
     ``copy_threshold``: what is larger is copied in parts: S3 copies no more by one request.
     ``bwlimit``: how fast bytes of objects may pass, over all connections and processes; ``max_requests_per_second``: how
@@ -54,7 +55,7 @@ class Limits:
     """
 
     workers: int = 256
-    max_memory: int = 512 * MIB
+    max_memory: int = 384 * MIB
     part_threshold: int = 8 * MIB
     part_size: int | None = None
     copy_threshold: int = 5 * GIB

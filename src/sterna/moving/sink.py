@@ -51,7 +51,7 @@ class RangeSink:
         self._free: list[memoryview] = []
         self._filling: memoryview | None = None
         self._filled = 0
-        self._received = 0
+        self.received = 0
         self._attempt = 0
         self._writes: asyncio.Task[None] | None = None
         self._error: SternaError | None = None
@@ -91,21 +91,21 @@ class RangeSink:
         if self._error is not None:
             raise self._error
         self._filled += count
-        self._received += count
+        self.received += count
         self._tally.moved_bytes += count
-        if self._received > self._length:
+        if self.received > self._length:
             raise Corrupt("The server sent more bytes than were asked for.", operation="Get", key=self._draft.key)
         assert self._filling is not None
-        if self._filled == len(self._filling) or self._received == self._length:
+        if self._filled == len(self._filling) or self.received == self._length:
             self._write()
 
     # What the download calls.
 
     def restart(self) -> None:
         """Begin anew: the last attempt broke off."""
-        self._tally.wasted_bytes += self._received
+        self._tally.wasted_bytes += self.received
         self._attempt += 1
-        self._received = self._filled = 0
+        self.received = self._filled = 0
 
     async def settle(self) -> None:
         """Wait until all that came is written; raises the disk's error, or Corrupt where bytes are missing."""
@@ -113,8 +113,8 @@ class RangeSink:
             await asyncio.shield(self._writes)
         if self._error is not None:
             raise self._error
-        if self._received != self._length:
-            raise Corrupt(f"{self._received} of {self._length} bytes came.", operation="Get", key=self._draft.key)
+        if self.received != self._length:
+            raise Corrupt(f"{self.received} of {self._length} bytes came.", operation="Get", key=self._draft.key)
 
     async def quiet(self) -> None:
         """Wait for the disk only: the slices are ours again."""
@@ -124,7 +124,7 @@ class RangeSink:
     def _write(self) -> None:
         assert self._filling is not None
         full, count = self._filling, self._filled
-        offset = self._received - count
+        offset = self.received - count
         self._filled = 0
         self._filling = self._free.pop() if self._free else None
         before = self._writes

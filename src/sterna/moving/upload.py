@@ -24,7 +24,7 @@ from sterna.moving.settings import Limits, UploadOptions
 from sterna.stores.folder import Folder, Identity, SourceFile
 from sterna.stores.multipart import Multipart, Upload
 from sterna.stores.s3 import Look, S3Store, left_behind, mtime_text
-from sterna.wire.checksum import algorithm
+from sterna.wire.checksum import NAMES, algorithm
 from sterna.wire.connection import FilePart
 from sterna.wire.encoding import encode_query
 
@@ -40,6 +40,7 @@ class _Sent:
 
     identity: Identity  # of the version of the file that it was
     token: str = ""  # in the metadata of what was sent in parts
+    checksum: str = ""  # ``NAME:value`` of its bytes, where they were all sent
     etag: str = ""  # as the answer to a PUT said, if one came
 
     def is_shown(self, found: Look) -> bool:
@@ -134,21 +135,44 @@ class Uploader:
                 found = await self._store.head_in_gate(key)
                 if found is None or not any(one.is_shown(found) for one in stale) or is_noticed(now, found):
                     return ""
-                await self._store.take_back(found)
+                gone = await self._store.take_back(found)
         except (SternaError, TimeoutError) as error:
             return left_behind(error)
-        return "What was stored of it is older, and was taken back."
+        return "What was stored of it is older, and was taken back." if gone else ""
 
     def _stale(self, key: str, sent: Sequence[_Sent]) -> tuple[list[_Sent], Entry | None]:
         """What was sent and is no longer the file, and the file as it is now, unless none is there."""
         stale = []
+        now: Entry | None = None
         for one in sent:
             try:
                 self._folder.check_unchanged(key, one.identity)
             except ObjectChanged:
-                stale.append(one)
-        now = self._folder.look(key) if stale else None
-        return stale, now if now is not None and not now.is_directory_marker else None
+                now = self._folder.look(key)
+                if now is None or now.is_directory_marker:
+                    return [], None
+                if not self._has_content(key, now, one):
+                    stale.append(one)
+        return stale, now
+
+    def _has_content(self, key: str, now: Entry, one: _Sent) -> bool:
+        """Whether the file has the bytes that were sent, though something of it changed: its name in another folder (a
+        hard link), its mode or its owner. Then the object is good, whoever stored it.
+        """
+        name, _, value = one.checksum.partition(":")
+        if (now.size, now.mtime_ns) != (one.identity.size, one.identity.mtime_ns) or name not in NAMES:
+            return False
+        kind = algorithm(name)
+        with self._folder.open_source(key) as source:
+            crc = offset = 0
+            scratch = memoryview(bytearray(_BITE))
+            while offset < source.identity.size:
+                bite = scratch[: min(_BITE, source.identity.size - offset)]
+                if not source.read_into(bite, offset):
+                    return False
+                crc = kind.update(bite, crc)
+                offset += len(bite)
+        return kind.encode(crc) == value
 
     async def _whole(self, key: str, size: int, outcome: Outcome, sent: list[_Sent]) -> None:
         async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
@@ -166,12 +190,22 @@ class Uploader:
         sent.append(_Sent(content.identity))
         response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
         shown = response.headers
+        sent[-1].checksum = outcome.checksum
         outcome.etag = sent[-1].etag = shown.get(b"etag", b"").decode("latin-1").strip('"')
         # What was changed while it was sent is older than the object by now: no later sync would notice.
-        await self._disk.quick(self._folder.check_unchanged, key, content.identity)
+        await self._disk.quick(self._must_still_be, key, sent[-1])
         outcome.version = shown.get(b"x-amz-version-id", b"").decode("latin-1")
         outcome.moved = size
         self._tally.moved_bytes += size
+
+    def _must_still_be(self, key: str, one: _Sent) -> None:
+        """Raise ObjectChanged unless the file is what was sent; a change that leaves its bytes and time alone is none."""
+        try:
+            self._folder.check_unchanged(key, one.identity)
+        except ObjectChanged:
+            now = self._folder.look(key)
+            if now is None or now.is_directory_marker or not self._has_content(key, now, one):
+                raise
 
     async def _in_parts(self, key: str, outcome: Outcome, sent: list[_Sent]) -> None:
         with await self._disk.slow(self._folder.open_source, key) as source:
@@ -187,7 +221,7 @@ class Uploader:
             try:
                 await self._send_parts(source, upload, parts(size, each), -(-size // each))
                 await self._disk.slow(source.check_unchanged)
-                sent.append(_Sent(source.identity, token))
+                sent.append(_Sent(source.identity, token, self._multipart.checksum_of(upload)))
                 async with self._gate:
                     outcome.etag, outcome.proof = await self._multipart.complete(upload, size)
                 completed = True
@@ -295,7 +329,8 @@ def is_noticed(now: Entry, found: Look) -> bool:
     if now.size > found.entry.size:
         return True
     changed_s, stored_s = now.mtime_ns // _SECOND_NS, found.entry.mtime_ns // _SECOND_NS
-    if not stored_s or changed_s < stored_s:
+    is_future = now.mtime_ns > time.time_ns()  # says nothing of what came first: the times kept are compared
+    if not stored_s or (changed_s < stored_s and not is_future):
         return False
     kept_ns = found.mtime_ns or 0
     if changed_s > stored_s and kept_ns // _SECOND_NS != now.mtime_ns // _SECOND_NS:

@@ -173,4 +173,4 @@ def same_time(a_ns: int, b_ns: int, step_ns: int = 1) -> bool:
 
 
 def _sizes(source: Entry, target: Entry) -> str:
-    return f"the sizes differ: {source.size} here, {target.size} there"
+    return f"the sizes differ: {source.size} at the source, {target.size} at the destination"

@@ -19,7 +19,8 @@ def end_verdict(summary: Summary) -> str:
 def end_lines(summary: Summary) -> list[str]:
     """What ends a dry run."""
     failures = [f"would fail: {failure_line(outcome)}" for outcome in summary.failures[:NAMED]]
-    return [*failures, end_verdict(summary)]
+    skips = [f"would skip: {failure_line(outcome)}" for outcome in summary.skips[:NAMED]]
+    return [*skips, *failures, end_verdict(summary)]
 
 
 def is_planned(outcome: Outcome) -> bool:

@@ -24,7 +24,7 @@ def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
     if summary.command != "rm":
         moved = f"{size_words(summary.moved_bytes)} moved in this run"
         if summary.wasted_bytes:
-            moved += f" ({size_words(summary.wasted_bytes)} more by attempts that failed)"
+            moved += f" ({size_words(summary.wasted_bytes)} more by attempts that came to nothing)"
         rows.append(("bytes", f"{moved}, {size_words(summary.there_bytes)} already there"))
     rows.append(("elapsed", _elapsed(summary.elapsed_s)))
     if summary.command != "rm":
@@ -71,6 +71,8 @@ def dry_run_verdict(summary: Summary) -> str:
     ]
     sentence = "Dry run, nothing was changed: it would " + (" and ".join(would) if would else "change nothing")
     sentence += f"; {count_words(summary.kept)} would stay as {'it is' if summary.kept == 1 else 'they are'}"
+    if summary.skipped:
+        sentence += f"; {count_words(summary.skipped)} would be skipped and {_are(summary.skipped)} named above"
     if summary.failed:
         sentence += f"; {count_words(summary.failed)} would fail and {_are(summary.failed)} named above"
     return sentence + "."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import printable
 from sterna.reporting.scrub import scrub
@@ -13,7 +15,8 @@ def reason_words(outcome: Outcome) -> str:
         sentence = sentence_of(outcome)
         facts = []
         if outcome.error_words and outcome.error_words not in sentence:
-            facts.append(f'the server said "{outcome.error_words}"')
+            who = "system" if outcome.error_code in errno.errorcode.values() else "server"
+            facts.append(f'the {who} said "{outcome.error_words}"')
         elif outcome.error_code and outcome.error_code not in sentence and outcome.request_id:
             facts.append(f"the server said {outcome.error_code}")
         facts += circumstances(outcome)

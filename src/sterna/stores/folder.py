@@ -239,8 +239,7 @@ class Folder:
     def check_unchanged(self, key: str, identity: Identity) -> None:
         """Raise ObjectChanged if the file is not the one that was read any more. One that is gone was read whole."""
         try:
-            directory, name = self.locate(key)
-            status = os.stat(name, dir_fd=directory.fd, follow_symlinks=self._follow)
+            status = self._status(key)
         except (FileNotFoundError, ObjectGone):
             return
         except OSError as error:
@@ -266,8 +265,7 @@ class Folder:
         Raises Refused for a link or a special file.
         """
         try:
-            directory, name = self.locate(key.removesuffix("/"))
-            status = os.stat(name, dir_fd=directory.fd, follow_symlinks=self._follow)
+            status = self._status(key.removesuffix("/"))
         except ObjectGone:
             return None
         except OSError as error:
@@ -378,6 +376,14 @@ class Folder:
             # A path too long to be asked for at once was walked name by name; it cannot be checked so cheaply.
             return error.errno == errno.ENAMETOOLONG
         return status.st_ino == known.inode and status.st_dev == known.device
+
+    def _status(self, key: str) -> os.stat_result:
+        """Of what stands at a key; where links are followed, through those above it too, as it is read."""
+        if self._follow:
+            components(key)
+            return os.stat(key, dir_fd=self.root.fd)
+        directory, name = self.locate(key)
+        return os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
 
     def _open_to_read(self, key: str) -> int:
         try:

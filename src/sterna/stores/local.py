@@ -99,6 +99,7 @@ class LocalStore:
                 yield self._taken(page, place)
 
     async def _here(self, start_after: str) -> AsyncGenerator[Page, None]:
+        # By the open root: another folder may stand under its path by now, and would be listed as this one's rest.
         walk = pages(
             self.folder.path,
             symlinks=self._symlinks,
@@ -106,6 +107,7 @@ class LocalStore:
             may_hold=self.may_hold,
             one_file_system=self._one_file_system,
             escapes=self._escapes,
+            root_fd=self.folder.root.fd,
         )
         with ThreadPoolExecutor(1, thread_name_prefix="walk") as thread:
             loop = asyncio.get_running_loop()

@@ -353,12 +353,14 @@ class S3Store:
             return f" {left_behind(error)}"
         return ""
 
-    async def take_back(self, found: Look) -> None:
+    async def take_back(self, found: Look) -> bool:
         """Remove the object that a look has just shown, which is ours and not what it should be; by one within the gate.
 
         Only while it has the ETag that was seen, so that nobody else's is removed. A bucket with versions keeps them all
-        and hides the key: to bring an older version back would not tell the next run to carry the file. Raises
-        SternaError where the object is still there afterwards.
+        and hides the key: to bring an older version back would not tell the next run to carry the file. Servers that do
+        not know If-Match on a DELETE leave a gap of one round trip in which another writer's object would go too; what
+        is wrong and believed for ever weighs more. False where another object stands there by now; raises SternaError
+        where this one still does.
         """
         key, etag = found.entry.key, found.entry.etag
         request = Request("Delete", "DELETE", self.bucket, self.key_of(key), headers={"if-match": f'"{etag}"'},
@@ -371,6 +373,7 @@ class S3Store:
         left = await self.head_in_gate(key)
         if left is not None and left.entry.etag == etag:
             raise refusal or NotProven("its removal was answered and not done.", operation="Delete", key=key)
+        return left is None
 
     def _sums(self, data: Body) -> tuple[str, dict[str, str], str]:
         """The checksum headers for some bytes: algorithm, headers, and the value that the server should show."""

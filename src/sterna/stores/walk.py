@@ -51,6 +51,7 @@ def pages(
     may_hold: Callable[[str], bool] | None = None,
     one_file_system: bool = False,
     escapes: bool = False,
+    root_fd: int | None = None,
 ) -> Iterator[Page]:
     """Yield every regular file below ``root`` whose key is greater than ``start_after``; folders are not entries.
 
@@ -63,10 +64,11 @@ def pages(
 
     A folder of which ``may_hold`` says no, asked with its key and a slash, is not entered, and not told of: whoever asks
     for this is not concerned with what is below it. With ``one_file_system`` what is mounted below the root is named
-    and not entered. With ``escapes`` names are read as ``escape`` writes them.
+    and not entered. With ``escapes`` names are read as ``escape`` writes them. With ``root_fd`` the root is that open
+    folder, whatever stands under its path by now.
     """
     check_locale()
-    return _Walk(os.fspath(root), symlinks, page_size, start_after, may_hold, one_file_system, escapes).pages()
+    return _Walk(os.fspath(root), symlinks, page_size, start_after, may_hold, one_file_system, escapes, root_fd).pages()
 
 
 class _Level:
@@ -100,8 +102,10 @@ class _Walk:
         may_hold: Callable[[str], bool] | None,
         one_file_system: bool,
         escapes: bool,
+        root_fd: int | None,
     ) -> None:
         self._root = root
+        self._root_fd = root_fd
         self._symlinks = symlinks
         self._may_hold = may_hold
         self._one_file_system = one_file_system
@@ -187,7 +191,7 @@ class _Walk:
     def _enter_root(self) -> None:
         fd = -1
         try:
-            fd = os.open(self._root, _FOLDER)
+            fd = os.open(self._root, _FOLDER) if self._root_fd is None else os.open(".", _FOLDER, dir_fd=self._root_fd)
             level = _Level(fd, "")
             self._read(level)
         except OSError as error:
