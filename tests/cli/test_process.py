@@ -83,7 +83,7 @@ def test_sigusr1_tells_where_a_run_stands_and_sigusr2_ends_nothing() -> None:
         process.communicate(timeout=10)
     assert process.returncode == 143
     assert "12 of 20 objects" in line
-    assert line.endswith("max-memory 512.0 MiB\n")
+    assert line.endswith("max-memory 384.0 MiB\n")
     assert "bwlimit no limit, " in line
 
 
@@ -182,7 +182,7 @@ from tests.cli.fakes import FakeJobs
 FakeJobs.run = Jobs.run
 import sterna.wire.loop, sterna.cli.cmd_ls, sterna.cli.settings, uvloop
 taken = []
-resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 try:
     while True:
         taken.append(socket.socket())

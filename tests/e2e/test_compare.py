@@ -11,6 +11,8 @@ from tests.conftest import Sterna
 from tests.e2e.trees import LONG_AGO_NS, MIB, plant, records, summary, tree
 from tests.servers.oracle import Bucket
 
+ONE_SERVER_IS_ENOUGH = True
+
 FILES = {"a": b"a" * 100, "b": b"b" * 50, "empty": b"", "large": b"0123456789abcdef" * (9 * MIB // 16)}
 
 

@@ -13,6 +13,8 @@ from tests.e2e.trees import failures, leftovers, mtimes, plant, records, summary
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+ONE_SERVER_IS_ENOUGH = True
+
 
 def skipped(done: Done) -> dict[str, str]:
     return {record["key"]: record["error"] for record in records(done) if record["status"] == "skipped"}

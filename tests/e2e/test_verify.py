@@ -13,6 +13,8 @@ from tests.conftest import Done, Sterna
 from tests.e2e.trees import LONG_AGO_NS, MIB, plant, tree
 from tests.servers.oracle import Bucket
 
+ONE_SERVER_IS_ENOUGH = True
+
 FILES = {
     "a": b"a" * 100,
     "empty": b"",

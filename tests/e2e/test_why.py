@@ -13,6 +13,8 @@ from tests.conftest import Sterna
 from tests.e2e.trees import LONG_AGO_NS, plant, tree
 from tests.servers.oracle import Bucket
 
+ONE_SERVER_IS_ENOUGH = True
+
 
 @pytest.fixture
 def there(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> Path:
@@ -38,7 +40,7 @@ def test_each_key_has_its_reason_and_a_sync_does_what_it_says(sterna: Sterna, bu
     would = {key: reason(sterna, key, there, bucket.url("p")) for key in ("same", "size", "new", "link", "only-there")}
     assert {key: (one["would"], one["because"]) for key, one in would.items() if key != "link"} == {
         "same": ("keep", "same size, and it was stored after it was last changed"),
-        "size": ("upload", "the sizes differ: 2 here, 1 there"),
+        "size": ("upload", "the sizes differ: 2 at the source, 1 at the destination"),
         "new": ("upload", "new"),
         "only-there": ("nothing", "the source does not have it, and nothing is deleted without --delete"),
     }
@@ -95,7 +97,8 @@ def test_a_download_is_explained_and_makes_nothing(sterna: Sterna, bucket: Bucke
     assert not missing.exists()
     folder = plant(tmp_path / "target", {"same": b"s" * 10})
     found = reason(sterna, "same", bucket.url("p"), folder)
-    assert (found["would"], found["because"]) == ("keep", "same size and time")
+    assert found["would"] == "keep"
+    assert found["because"].startswith("same size and time")  # by a look, or where a server tells it by its listing
     assert found["listed"] == "same size, and the time needs a look"
     os.utime(folder / "same", ns=(5 * 10**18, 5 * 10**18))
     assert reason(sterna, "same", bucket.url("p"), folder)["because"] == "same size, and another time"

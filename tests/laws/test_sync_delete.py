@@ -19,6 +19,7 @@ from sterna.planning.rules import in_order, option_rule
 from sterna.wire.side import Side
 from tests.e2e.trees import tree
 from tests.servers.oracle import Bucket
+from tests.servers.server import Server
 
 _NAMES = st.lists(st.sampled_from(["a", "b", "é", "z!"]), min_size=1, max_size=3).map("/".join)
 _TREES = st.dictionaries(_NAMES, st.binary(max_size=2), max_size=6).map(
@@ -66,12 +67,14 @@ def does_nothing(summary: Summary) -> bool:
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(source=_TREES, target=_TREES, exclude=_EXCLUDES, trash=st.sampled_from(["", "bin"]))
 def test_a_bucket_ends_as_the_filtered_folder_and_a_second_run_does_nothing(
-    bucket: Bucket, side: Side, tmp_path: Path,
+    server: Server, bucket: Bucket, side: Side, tmp_path: Path,
     source: dict[str, bytes], target: dict[str, bytes], exclude: str, trash: str,
 ) -> None:  # fmt: skip
+    if not server.facts.any_key:
+        pytest.skip("keys are paths of a folder: one that is in another's way stays there, and is named")
     target, filters = sizes_differ(source, target), filter_of(exclude)
     number = next(_runs)
     folder, prefix = tmp_path / str(number), f"p{number}"
@@ -91,13 +94,15 @@ def test_a_bucket_ends_as_the_filtered_folder_and_a_second_run_does_nothing(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(source=_TREES, target=_TREES, exclude=_EXCLUDES, trash=st.sampled_from(["", "bin"]))
 def test_a_folder_ends_as_the_filtered_bucket_and_a_second_run_does_nothing(
-    bucket: Bucket, side: Side, tmp_path: Path,
+    server: Server, bucket: Bucket, side: Side, tmp_path: Path,
     source: dict[str, bytes], target: dict[str, bytes], exclude: str, trash: str,
 ) -> None:  # fmt: skip
     source = source or {"a": b"x"}
+    if not server.facts.any_key:
+        pytest.skip("keys are paths of a folder: one that is in another's way stays there, and is named")
     target, filters = sizes_differ(source, target), filter_of(exclude)
     number = next(_runs)
     folder, prefix = tmp_path / str(number), f"p{number}"

@@ -229,7 +229,10 @@ size 5 200
 @pytest.mark.parametrize(
     ("compare", "expected"),
     [
-        (Compare.SIZE, "MOVE new: new\nMOVE size: the sizes differ: 6 here, 5 there\nkept 4, 15 bytes"),
+        (
+            Compare.SIZE,
+            "MOVE new: new\nMOVE size: the sizes differ: 6 at the source, 5 at the destination\nkept 4, 15 bytes",
+        ),
         (Compare.EXISTS, "MOVE new: new\nkept 5, 21 bytes"),
         (
             Compare.CHECKSUM,
@@ -238,7 +241,7 @@ look later: same size, and the content is compared
 MOVE new: new
 look older: same size, and the content is compared
 look same: same size, and the content is compared
-MOVE size: the sizes differ: 6 here, 5 there
+MOVE size: the sizes differ: 6 at the source, 5 at the destination
 kept 1, 0 bytes""",
         ),
         (
@@ -249,7 +252,7 @@ look later: same size, and the time that the object keeps needs a look
 MOVE new: new
 look older: same size, and the time that the object keeps needs a look
 look same: same size, and the time that the object keeps needs a look
-MOVE size: the sizes differ: 6 here, 5 there
+MOVE size: the sizes differ: 6 at the source, 5 at the destination
 kept 0, 0 bytes""",
         ),
     ],

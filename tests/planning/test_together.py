@@ -68,7 +68,7 @@ def test_a_plan_has_the_moves_then_the_deletions(tmp_path: Path) -> None:
         footer = file.footer
     assert lines == [
         "upload a: new",
-        "upload c/1: the sizes differ: 2 here, 1 there",
+        "upload c/1: the sizes differ: 2 at the source, 1 at the destination",
         "upload d: new",
         "delete b: the source does not have it",
         "delete c/0: the source does not have it",

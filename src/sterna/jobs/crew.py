@@ -386,7 +386,8 @@ class _Hand:
         self._in_flight += report.in_flight
         self._lanes += report.lanes
         for notice in report.notices:
-            share.carrier.bucket.client.emit(notice)
+            if notice.code != "credentials":  # this process found them, and has told of it
+                share.carrier.bucket.client.emit(notice)
         for outcome in report.outcomes:
             item = self._in_hand.pop(outcome.key, None)
             if item is not None:

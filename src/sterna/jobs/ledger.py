@@ -66,8 +66,9 @@ class Ledger:
 
     def heard(self, event: object) -> None:
         """Pass an event of the wire on, and keep what the summary repeats."""
-        if isinstance(event, Notice) and event.sentence not in self.summary.notices:  # each process may tell it
-            self.summary.notices.append(event.sentence)
+        if isinstance(event, Notice):
+            if event.sentence not in self.summary.notices:
+                self.summary.notices.append(event.sentence)
             self.emit(event)
 
     def troubles(self, troubles: Sequence[Trouble], verb: str) -> None:
