@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench bench-quick ceph versitygw e2e-ceph e2e-versitygw extended wheel lock \
+.PHONY: help setup demo test lint format bench bench-quick ceph versitygw e2e-ceph e2e-versitygw thorough extended wheel lock \
 	clean moved
 
 help: ## list the targets
@@ -79,10 +79,13 @@ versitygw: $(READY) ## build versitygw with Go
 	@if $(can-versitygw); then $(PY) -m tests.servers.install versitygw; else $(no-versitygw); fi
 
 e2e-ceph: $(READY) ## the end-to-end tests against Ceph RGW, installed first
-	@if $(can-ceph); then $(PY) -m tests.servers.install ceph && $(PY) -m pytest tests/e2e --servers ceph $(ARGS); else $(no-ceph); fi
+	@if $(can-ceph); then $(PY) -m tests.servers.install ceph && $(PY) -m pytest tests/e2e -m "not extended" --servers ceph $(ARGS); else $(no-ceph); fi
 
 e2e-versitygw: $(READY) ## the end-to-end tests against versitygw, built first
-	@if $(can-versitygw); then $(PY) -m tests.servers.install versitygw && $(PY) -m pytest tests/e2e --servers versitygw $(ARGS); else $(no-versitygw); fi
+	@if $(can-versitygw); then $(PY) -m tests.servers.install versitygw && $(PY) -m pytest tests/e2e -m "not extended" --servers versitygw $(ARGS); else $(no-versitygw); fi
+
+thorough: $(READY) ## whole commands in many ways: plans, deletions, names, copies, limits
+	$(PY) -m pytest -m thorough $(ARGS)
 
 extended: $(READY) ## the tests that take minutes: larger property budgets, crashes, soak
 	$(PY) -m pytest -m extended --timeout=1800 -o faulthandler_timeout=1750 $(ARGS)

@@ -14,6 +14,8 @@ from tests.faults.front import Front
 from tests.places import ODD
 from tests.servers.oracle import Bucket, Oracle
 
+pytestmark = pytest.mark.thorough
+
 TREE = {"p/a": b"1", "p/d/b": b"22", "p/d/e/c.txt": b"333", "p/empty": b""}
 DESCRIBED = {
     "cache-control": "max-age=60",

@@ -12,6 +12,7 @@ from tests.e2e.trees import LONG_AGO_NS, MIB, plant, records, summary, tree
 from tests.servers.oracle import Bucket
 
 ONE_SERVER_IS_ENOUGH = True
+pytestmark = pytest.mark.thorough
 
 FILES = {"a": b"a" * 100, "b": b"b" * 50, "empty": b"", "large": b"0123456789abcdef" * (9 * MIB // 16)}
 

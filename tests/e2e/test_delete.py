@@ -16,6 +16,8 @@ from tests.faults.front import Front
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+pytestmark = pytest.mark.thorough
+
 TREE = {"a": b"1", "b/c": b"22", "b/d": b"333", "e/f/g": b"4444"}
 
 

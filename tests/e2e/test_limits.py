@@ -18,7 +18,7 @@ from tests.servers.oracle import Bucket
 ONE_SERVER_IS_ENOUGH = True
 
 MIB = 1 << 20
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.thorough, pytest.mark.slow]
 
 
 def contents(bucket: Bucket) -> dict[str, bytes]:

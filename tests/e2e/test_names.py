@@ -14,6 +14,7 @@ from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
 ONE_SERVER_IS_ENOUGH = True
+pytestmark = pytest.mark.thorough
 
 
 def skipped(done: Done) -> dict[str, str]:

@@ -17,6 +17,7 @@ from tests.places import ODD
 from tests.servers.oracle import Bucket
 
 ONE_SERVER_IS_ENOUGH = True
+pytestmark = pytest.mark.thorough
 
 FILES = {"a.txt": b"one", "b/c.txt": b"two two", "b/d.txt": b"", "e.bin": b"x" * 3000}
 

@@ -14,6 +14,7 @@ from tests.e2e.trees import LONG_AGO_NS, plant, tree
 from tests.servers.oracle import Bucket
 
 ONE_SERVER_IS_ENOUGH = True
+pytestmark = pytest.mark.thorough
 
 
 @pytest.fixture

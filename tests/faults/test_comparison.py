@@ -28,6 +28,8 @@ from tests.faults.front import Front
 from tests.places import at
 from tests.servers.oracle import Bucket
 
+pytestmark = pytest.mark.thorough
+
 DATA = bytes(range(256)) * 50
 OTHER = DATA[:-1] + b"!"
 

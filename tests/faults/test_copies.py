@@ -22,6 +22,8 @@ from tests.faults.case import LARGE, MIB, Case, noise
 from tests.faults.front import Front, Request
 from tests.servers.oracle import Bucket, Oracle
 
+pytestmark = pytest.mark.thorough
+
 SMALL = {"a": b"first", "d/b": b"second", "d/c": b"third", "e": b"fourth"}
 IN_PARTS = Limits(copy_threshold=MIB, part_size=5 * MIB)
 BIG = noise(LARGE)  # two parts

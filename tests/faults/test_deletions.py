@@ -17,6 +17,8 @@ from tests.faults.case import Case, Ran
 from tests.faults.front import Front
 from tests.servers.oracle import Bucket
 
+pytestmark = pytest.mark.thorough
+
 ALL = Deletion(Allowed(frozenset({Guard.SWAPPED}), MaxDelete()))
 FILES = {"a": b"1", "d/b": b"22"}
 ORPHANS = {"d/gone": b"x", "gone": b"y", "z/gone": b"z"}

@@ -20,7 +20,7 @@ from tests.faults.case import Case
 from tests.faults.front import Front
 from tests.servers.oracle import Bucket
 
-pytestmark = pytest.mark.slow  # ninety uploads before each
+pytestmark = [pytest.mark.thorough, pytest.mark.slow]  # ninety uploads before each
 
 PAGE = 6
 KEYS = sorted([f"dir-{n // 9:03d}/{n:05d}.bin" for n in range(90)] + ["a b+c%", "ä/\u4e00", "\uffee", "\U0001f426"])

@@ -22,6 +22,8 @@ from sterna.planning.filters import EVERYTHING
 from sterna.planning.guard import Allowed, Guard, MaxDelete
 from sterna.planning.merge import Pair
 
+pytestmark = pytest.mark.thorough
+
 ALL = Allowed(frozenset({Guard.SWAPPED}), MaxDelete())
 
 

@@ -30,6 +30,8 @@ from tests.planning.plans import HEADER, upload
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+pytestmark = pytest.mark.thorough
+
 ALL = Deletion(Allowed(max_delete=MaxDelete()))
 
 

@@ -21,6 +21,8 @@ from tests.e2e.trees import tree
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+pytestmark = pytest.mark.thorough
+
 _NAMES = st.lists(st.sampled_from(["a", "b", "é", "z!"]), min_size=1, max_size=3).map("/".join)
 _TREES = st.dictionaries(_NAMES, st.binary(max_size=2), max_size=6).map(
     lambda files: {  # a folder has no file of its name
