@@ -251,6 +251,8 @@ def test_a_file_that_is_no_plan_is_not_written_over(sterna: Sterna, bucket: Buck
 
 
 def test_H62_odd_keys_go_through_a_plan(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:
+    if bucket.oracle.server.name == "versitygw":
+        pytest.skip("versitygw does not give back every odd key that it takes")
     files = {name: name.encode() for name in ODD} | {f"deep/{name}": b"x" for name in ODD}
     source = plant(tmp_path / "source", files)
     (source / os.fsdecode(b"\xff-not-utf-8")).write_bytes(b"x")
