@@ -85,7 +85,7 @@ e2e-versitygw: $(READY) ## the end-to-end tests against versitygw, built first
 	@if $(can-versitygw); then $(PY) -m tests.servers.install versitygw && $(PY) -m pytest tests/e2e -m "not extended" --servers versitygw $(ARGS); else $(no-versitygw); fi
 
 thorough: $(READY) ## whole commands in many ways: plans, deletions, names, copies, limits
-	$(PY) -m pytest -m thorough $(ARGS)
+	$(PY) -m pytest -m "thorough and not extended" $(ARGS)
 
 extended: $(READY) ## the tests that take minutes: larger property budgets, crashes, soak
 	$(PY) -m pytest -m extended --timeout=1800 -o faulthandler_timeout=1750 $(ARGS)
