@@ -42,6 +42,7 @@ _LOW = 64  # what a helper still has when it gets the next
 _ENOUGH = 512  # actions waiting: fewer are done before a helper has its first connections
 _CHUNK_BYTES = _LOW_BYTES = _ENOUGH_BYTES = 512 * MIB  # the same in bytes, for large ones
 _SILENT_S = 30.0  # a helper reports ten times a second while it lives
+_AFTER_SLEEP_S = 2.0  # once more: all of us may have been stopped (Ctrl-Z, a closed lid), and only the time went on
 _LEAST_MEMORY = 64 * MIB  # for each process
 _LEAST_PLACES = 8
 _BALANCE_S = 0.25  # between two looks at who needs how much of what is limited
@@ -339,15 +340,18 @@ class _Hand:
         """What the helper says next; None when it is gone, or silent for so long that it stands still: then it is ended,
         since nothing that it still did could be told from what is done again.
         """
+        hearing = asyncio.get_running_loop().create_task(self.link.from_helper())
         try:
-            async with asyncio.timeout(_SILENT_S):
-                return await self.link.from_helper()
-        except TimeoutError:
-            self.link.close()
-            if self._pid:
-                with contextlib.suppress(OSError):
-                    os.kill(self._pid, signal.SIGKILL)
-            return None
+            for patience_s in (_SILENT_S, _AFTER_SLEEP_S):
+                if hearing in (await asyncio.wait({hearing}, timeout=patience_s))[0]:
+                    return await hearing
+        finally:
+            hearing.cancel()
+        self.link.close()
+        if self._pid:
+            with contextlib.suppress(OSError):
+                os.kill(self._pid, signal.SIGKILL)
+        return None
 
     async def _is_there(self, item: Item) -> bool:
         """Whether a file that the helper had in hand stands in place, put there by it before it could tell: one of the

@@ -14,7 +14,7 @@ from sterna.model.events import Notice
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
-from sterna.moving.prove import just_before
+from sterna.moving.looks import as_they_are
 from sterna.stores.folder import Folder
 from sterna.stores.s3 import S3Store
 from sterna.stores.trash import BucketTrash
@@ -22,14 +22,11 @@ from sterna.wire.client import Request
 from sterna.wire.encoding import encode_query
 from sterna.wire.xml import check_page, parse_document, parse_page
 
-_FEW = 2  # keys that a page must show, else HEADs are fewer requests than listings
 # Of a single key in an answer to DeleteObjects: worth a request of its own, which is retried by the table.
 TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout")
 # What the XML of DeleteObjects cannot carry (XML 1.0, section 2.2), or what parsers along the way like to change.
 NOT_FOR_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|^\\s|\\s$")
 REFUSED_DOCUMENT = (400, 404, 405, 411, 413, 415, 501)  # the document, its size or the operation is refused
-# Servers that list by UTF-16 put what is above this elsewhere than we do: pages prove nothing of such keys.
-_ORDERED_ALIKE = "\ud800"
 
 Removed = Mapping[str, SternaError | None]
 
@@ -47,7 +44,6 @@ class BucketEraser:
         self._store = store
         self._trash = trash
         self._stop = stop or Stop()
-        self._may_list = not store.is_unordered
         self._ties_batches = True  # until the server refuses the document because of them, or gets them wrong
         self._has_told = False
 
@@ -111,36 +107,7 @@ class BucketEraser:
     # Looking.
 
     async def _as_they_are(self, keys: Sequence[str], failed: dict[str, SternaError]) -> dict[str, Entry]:
-        """The entries of those keys that are there: by listings where the keys lie close together, else by HEADs.
-        ``failed`` gets those of which nobody can say whether they are.
-        """
-        found: dict[str, Entry] = {}
-        apart = [key for key in keys if max(key) >= _ORDERED_ALIKE]
-        keys = [key for key in keys if max(key) < _ORDERED_ALIKE]
-        at = 0
-        while at < len(keys) and self._may_list:
-            try:
-                entries, more = await self._store.list_some(just_before(keys[at]))
-            except AccessDenied:
-                self._may_list = False
-                break
-            except SternaError:
-                break  # HEADs tell
-            if more and not entries:
-                break  # a page without keys says nothing of any
-            shown = {entry.key: entry for entry in entries}
-            last = entries[-1].key if more else None
-            first = at
-            while at < len(keys) and (at == first or last is None or keys[at] <= last):
-                if last is not None and keys[at] > last:
-                    apart.append(keys[at])  # the page does not reach it
-                elif keys[at] in shown:
-                    found[keys[at]] = shown[keys[at]]
-                at += 1
-            if at - first < _FEW:
-                break
-        await asyncio.gather(*(self._look(key, found, failed) for key in (*apart, *keys[at:])))
-        return found
+        return await as_they_are(self._store, keys, failed, look=lambda key, found: self._look(key, found, failed))
 
     async def _look(self, key: str, found: dict[str, Entry], failed: dict[str, SternaError]) -> None:
         """By HEAD; who may list and not read is answered by a listing."""
@@ -168,6 +135,15 @@ class BucketEraser:
         return next((
             Entry(key, one.size, one.mtime_ns, one.etag, one.storage_class) for one in page.entries if one.key == full
         ), None)  # fmt: skip
+
+    async def _still_lists(self, key: str) -> bool:
+        """Whether a listing shows the key; a listing that may not be had, or is in no order, shows nothing."""
+        if self._store.is_unordered:
+            return False
+        try:
+            return await self._listed(key) is not None
+        except AccessDenied:
+            return False
 
     async def _is_still(self, target: Entry, found: Entry) -> bool:
         """Whether what a look has found is what was listed. Some servers' HEADs show other ETags, or other times, than
@@ -283,7 +259,7 @@ class BucketEraser:
                     f"{printable(key)}: the server says that it is deleted, and still has it.",
                     operation="Delete", key=key, code="StillThere",
                 )  # fmt: skip
-            if key not in failed and self._may_list and await self._listed(key) is not None:
+            if key not in failed and await self._still_lists(key):
                 raise NotProven(
                     f"{printable(key)}: the server says that it is deleted, and still lists it.",
                     operation="Delete", key=key, code="StillThere",

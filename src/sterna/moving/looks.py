@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from sterna.model.entry import Entry
 from sterna.model.errors import CredentialsExpired, SternaError, WrongSetting
@@ -15,22 +16,28 @@ _FEW = 2  # keys that a page must show, else HEADs are fewer requests than listi
 _ORDERED_ALIKE = "\ud800"
 
 
-async def as_they_are(store: S3Store, keys: Sequence[str], failed: dict[str, SternaError]) -> dict[str, Entry]:
+Look = Callable[[str, dict[str, Entry]], Awaitable[None]]
+"""Looks at one key, and notes its entry if it is there."""
+
+
+async def as_they_are(
+    store: S3Store, keys: Sequence[str], failed: dict[str, SternaError], *, look: Look | None = None
+) -> dict[str, Entry]:
     """The entries of those keys that are there. The keys ascend; ``failed`` takes those of which nobody can tell.
 
-    Raises what would end every further look as well.
+    ``look`` is by whom keys are looked at singly, by default by a HEAD, which raises what would end every further look
+    as well. A listing that fails, or may not be had, is none: what cannot be looked at either has failed by name.
     """
     found: dict[str, Entry] = {}
+    one_by_one = look or partial(_look, store, failed)
     apart = [key for key in keys if store.is_unordered or max(key) >= _ORDERED_ALIKE]
     near = [key for key in keys if not store.is_unordered and max(key) < _ORDERED_ALIKE]
     at = 0
     while at < len(near):
         try:
             entries, more = await store.list_some(just_before(near[at]))
-        except (CredentialsExpired, WrongSetting):
-            raise
         except SternaError:
-            break  # HEADs tell
+            break  # looks tell, and what is wrong with all of them
         if more and not entries:
             break  # a page without keys says nothing of any
         shown = {entry.key: entry for entry in entries}
@@ -42,11 +49,11 @@ async def as_they_are(store: S3Store, keys: Sequence[str], failed: dict[str, Ste
             at += 1
         if at - first < _FEW:
             break
-    await asyncio.gather(*(_look(store, key, found, failed) for key in (*apart, *near[at:])))
+    await asyncio.gather(*(one_by_one(key, found) for key in (*apart, *near[at:])))
     return found
 
 
-async def _look(store: S3Store, key: str, found: dict[str, Entry], failed: dict[str, SternaError]) -> None:
+async def _look(store: S3Store, failed: dict[str, SternaError], key: str, found: dict[str, Entry]) -> None:
     try:
         seen = await store.head(key)
     except (CredentialsExpired, WrongSetting):
