@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import Done, Sterna
 from tests.e2e.test_exit_codes import says
 from tests.e2e.trees import MIB, leftovers, plant, tree
-from tests.faults.front import Front, IgnoreChecksums
+from tests.faults.front import Front, IgnoreChecksums, Latency
 from tests.servers.oracle import Bucket
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="a shell of Linux and its ulimit")]
@@ -56,17 +56,34 @@ def test_H107_an_error_has_its_exit_code_where_nobody_can_be_told(sterna: Sterna
 
 
 @pytest.mark.parametrize("options", [(), ("--no-fsync",)], ids=["durable", "no fsync"])
+@pytest.mark.parametrize("most", [48, 64])
 def test_H107_few_descriptors_are_enough_for_many_small_objects(
-    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path, options: tuple[str, ...]
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path, options: tuple[str, ...], most: int
 ) -> None:
-    files = {f"{number % 7}/{number}": b"%d" % number for number in range(300)}
-    source = plant(tmp_path / "source", files)
-    up = shell(sterna, 'ulimit -n 64 && exec "$@"', "sync", source, bucket.url("p"))
+    files = {f"{number % 7}/{number}": b"%d" % number for number in range(150)}
+    there_and_back(sterna, front, bucket, tmp_path, files, most, *options)
+
+
+def test_H107_few_descriptors_are_enough_for_large_objects(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path
+) -> None:
+    files = {f"{number % 7}/{number}": bytes([number]) * (8 * MIB + number) for number in range(1, 17)}
+    there_and_back(sterna, front, bucket, tmp_path, files, 48)
+
+
+def there_and_back(
+    sterna: Sterna, front: Front, bucket: Bucket, folder: Path, files: dict[str, bytes], most: int, *options: str
+) -> None:
+    """Sync with so few descriptors, where the server is slow enough for as many requests at once as are allowed."""
+    front.fault(("Put", "UploadPart", "Get", "GetRange"), nth="always", kind=Latency(0.05))
+    line = f'ulimit -n {most} && exec "$@"'
+    source = plant(folder / "source", files)
+    up = shell(sterna, line, "sync", source, bucket.url("p"))
     assert up.code == 0, up.out + up.err
-    down = shell(sterna, 'ulimit -n 64 && exec "$@"', "sync", *options, bucket.url("p"), tmp_path / "target")
+    down = shell(sterna, line, "sync", *options, bucket.url("p"), folder / "target")
     assert down.code == 0, down.out + down.err
-    assert tree(tmp_path / "target") == files
-    assert leftovers(tmp_path / "target") == []
+    assert tree(folder / "target") == files
+    assert leftovers(folder / "target") == []
 
 
 # A current folder that is no more

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from tests.servers.process import Child, Folder, free_ports, plain_environment
@@ -18,16 +18,14 @@ FACTS = Facts(
 )
 
 
-def program() -> Path:
-    beside = Path(sys.executable).parent / "ministack"
-    found = str(beside) if beside.exists() else shutil.which("ministack")
-    if found is None:
+def command() -> list[str]:
+    if find_spec("ministack") is None:
         raise CannotBeHad("ministack is not installed: pip install ministack")
-    return Path(found)
+    return [sys.executable, "-P", str(Path(__file__).with_name("quick_ministack.py"))]
 
 
 def start() -> Running:
-    command, folder, port = program(), Folder("ministack"), free_ports()
+    line, folder, port = command(), Folder("ministack"), free_ports()
     env = plain_environment(
         folder.path,
         BIND_HOST="127.0.0.1",
@@ -39,7 +37,7 @@ def start() -> Running:
         S3_DATA_DIR=str(folder.path / "s3"),
         DOCKER_HOST="unix:///nonexistent",
     )
-    child = Child([command], log=folder.path / "log", env=env, grace_s=1.0)
+    child = Child(line, log=folder.path / "log", env=env, grace_s=1.0)
     running = Running(Server("ministack", f"http://127.0.0.1:{port}", facts=FACTS), [child], folder)
     try:
         child.wait_until_it_answers(port, 60)

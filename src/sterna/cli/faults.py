@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from sterna.cli.exit_codes import ExitCode
+from sterna.model.descriptors import most_open
 from sterna.model.errors import SternaError, WrongSetting
 
 _LEAST_OPEN = 48  # the loop, its threads and a listing took 18, and a few downloads at once 22 more
@@ -31,12 +32,8 @@ def is_interrupt(error: BaseException) -> bool:
 
 def refuse_without_room() -> None:
     """Raise WrongSetting where so few files may be open that not even an event loop could be had in good order."""
-    try:
-        from resource import RLIMIT_NOFILE, getrlimit
-    except ImportError:  # Windows
-        return
-    most = getrlimit(RLIMIT_NOFILE)[0]
-    if 0 <= most < _LEAST_OPEN:  # RLIM_INFINITY is -1
+    most = most_open()
+    if most < _LEAST_OPEN:
         raise WrongSetting(
             f"Only {most} files and connections may be open at once here; raise that limit, for example: ulimit -n 1024"
         )

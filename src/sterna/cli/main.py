@@ -17,6 +17,7 @@ from sterna.cli.jobs import Jobs
 from sterna.cli.options import global_options, write_options
 from sterna.cli.slips import option_sentence, verb_hint
 from sterna.cli.speech import complain, never_stumble, silence_output
+from sterna.model.descriptors import take_what_is_allowed
 from sterna.model.units import printable
 
 # In the order of the help text: each is ``command`` in ``cmd_<verb>``, imported when it is asked for.
@@ -102,6 +103,7 @@ def main(arguments: Sequence[str] | None = None, jobs: Jobs | None = None) -> in
     ``jobs`` is what the commands start; tests pass their own.
     """
     _fill_standard_descriptors()
+    take_what_is_allowed()
     never_stumble()
     invocation = Invocation(jobs)
     try:

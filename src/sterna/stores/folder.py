@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
+from sterna.model.descriptors import directories_to_keep
 from sterna.model.entry import Entry
 from sterna.model.errors import (
     DiskFull,
@@ -44,9 +45,6 @@ _READ = _READ_THROUGH | _NOFOLLOW
 # A file's times are set when a write begins and tick in steps of up to 10 ms, so a write that is under way, or two in
 # one tick, do not show in them. A file that was written to so lately is read twice.
 _HOT_NS = 100_000_000
-
-# Kept open, of directories and of drafts each: a quarter of `ulimit -n` between these. The rest is for connections.
-FEWEST_DESCRIPTORS, MOST_DESCRIPTORS = 64, 512
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -148,7 +146,7 @@ class Folder:
         self._known: dict[str, Directory] = {"": root}  # by path, which ends in a slash but for the root
         self._changing = threading.Lock()
         self.trash: FolderTrash | None = None  # where files go that are written over, or deleted
-        self._most = _descriptors_to_keep()
+        self._most = directories_to_keep()
         self._free_places = self._most if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd") else 0
 
     @classmethod
@@ -569,16 +567,3 @@ def _open_below(name: str, above: int) -> int:
             raise
         # A folder that one may enter and not list, like a drop box.
         return os.open(name, _BELOW | _PATH_ONLY, dir_fd=above)
-
-
-def _descriptors_to_keep() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return FEWEST_DESCRIPTORS
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if soft == resource.RLIM_INFINITY:
-        return MOST_DESCRIPTORS
-    return min(
-        MOST_DESCRIPTORS, max(FEWEST_DESCRIPTORS, soft // 4) if soft >= 4 * FEWEST_DESCRIPTORS else max(4, soft // 8)
-    )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from sterna.model.descriptors import requests_at_once
 from sterna.model.errors import CredentialsExpired, SlowDown, SternaError, WrongSetting
 from sterna.model.events import Emit, Notice, Tally, ignore
 from sterna.wire.connection import FilePart, Response, Sink
@@ -132,7 +133,8 @@ class Client:
         self.bucket = bucket
         self.tally = tally if tally is not None else Tally()
         self.emit = emit
-        self.gate = Gate(workers, self.tally)
+        self._most = requests_at_once()  # whatever is allowed besides
+        self.gate = Gate(min(workers, self._most), self.tally)
         self.gate.held_by = self._held_by
         self.allowance: Allowance | None = None  # what the run may use; None for all that comes
         self.divide: Callable[[Allowance], Allowance] = _undivided  # gives the part of it that is this process's
@@ -193,7 +195,7 @@ class Client:
         """Use no more than this from now on, also for what is in flight; at each endpoint, where there are several."""
         self.allowance = allowance
         own = self.divide(allowance)
-        self.gate.set_most(min(own.workers, places_at(own.up), places_at(own.down)))
+        self.gate.set_most(min(own.workers, self._most, places_at(own.up), places_at(own.down)))
         for pool in self._pools:
             pool.throttle.allow(own)
 
