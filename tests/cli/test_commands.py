@@ -230,6 +230,25 @@ def test_no_descriptors_left_is_told_as_that_even_where_it_broke_the_loop(capsys
         )
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            RuntimeError("can't start new thread"),
+            "No more threads may be started here; raise that limit, with ulimit -u",
+        ),
+        (MemoryError(), "The memory of this machine is used up; try a lower --max-memory"),
+        (
+            OSError(errno.ENFILE, "Too many open files in system"),
+            "This machine has run out of something: Too many open",
+        ),
+    ],
+)
+def test_a_machine_that_has_no_more_of_something_is_no_surprise(capsys: Said, error: BaseException, words: str) -> None:
+    assert main(SYNC, FakeJobs(error=error)) == 1
+    assert capsys.readouterr().err.startswith(f"sterna: {words}")
+
+
 @pytest.mark.parametrize("loud", ["-vv", ""])
 def test_a_surprise_shows_where_it_came_from_to_those_who_ask(
     capsys: Said, monkeypatch: pytest.MonkeyPatch, loud: str

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import (
-    comparison_options,
-    deletion_options,
-    filter_options,
-    global_options,
-    run_options,
-    side_options,
-    upload_options,
-    verb,
-)
+from sterna.cli.options import global_options, sync_options, verb
 
 if TYPE_CHECKING:
     from sterna.model.events import Emit, Summary, Tally
@@ -31,12 +22,7 @@ if TYPE_CHECKING:
 @click.argument("destination")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Where to write the plan.")
 @click.option("--prices", metavar="FILE", help="Table of prices for the estimate, instead of Amazon's.")
-@filter_options
-@comparison_options
-@deletion_options
-@upload_options
-@run_options
-@side_options(twins=True)
+@sync_options
 @global_options
 @click.pass_obj
 def command(

@@ -8,28 +8,14 @@ from typing import Any
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import (
-    comparison_options,
-    deletion_options,
-    filter_options,
-    global_options,
-    run_options,
-    side_options,
-    upload_options,
-    verb,
-)
+from sterna.cli.options import global_options, sync_options, verb
 
 
 @verb("Bring a destination in step with its source.")
 @click.argument("source")
 @click.argument("destination")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why, and change nothing.")
-@filter_options
-@comparison_options
-@deletion_options
-@upload_options
-@run_options
-@side_options(twins=True)
+@sync_options
 @global_options
 @click.pass_obj
 def command(invocation: Invocation, /, source: str, destination: str, dry_run: bool, **values: Any) -> int:

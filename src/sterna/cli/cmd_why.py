@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import (
-    comparison_options,
-    deletion_options,
-    filter_options,
-    global_options,
-    run_options,
-    side_options,
-    upload_options,
-    verb,
-)
+from sterna.cli.options import global_options, sync_options, verb
 
 if TYPE_CHECKING:
     from sterna.jobs.why import Reason, Seen
@@ -28,12 +19,7 @@ if TYPE_CHECKING:
 @click.argument("key")
 @click.argument("source")
 @click.argument("destination")
-@filter_options
-@comparison_options
-@deletion_options
-@upload_options
-@run_options
-@side_options(twins=True)
+@sync_options
 @global_options
 @click.pass_obj
 def command(invocation: Invocation, /, key: str, source: str, destination: str, **values: Any) -> int:

@@ -62,6 +62,9 @@ def sentence_and_code(error: BaseException) -> tuple[str, ExitCode | int]:
         return f"This machine has run out of something: {error.strerror}.", ExitCode.SOME_FAILED
     if isinstance(error, MemoryError):
         return "The memory of this machine is used up; try a lower --max-memory.", ExitCode.SOME_FAILED
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        words = "No more threads may be started here; raise that limit, with ulimit -u, or end other programs."
+        return words, ExitCode.SOME_FAILED
     words = str(error).partition("\n")[0]
     surprise = f"{type(error).__name__}: {words}" if words else type(error).__name__
     return (

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sterna.cli.options import Said
+from sterna.cli.values import Said
 from sterna.model.errors import WrongSetting
 from sterna.model.units import printable
 from sterna.planning.filters import Filter

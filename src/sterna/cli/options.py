@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from sterna.cli.exit_codes import epilog
 from sterna.cli.faults import refuse_without_room
 from sterna.cli.invocation import Invocation
-from sterna.model.units import GIB, MIB, parse_size, size_words
+from sterna.cli.values import (
+    ORDER,
+    header_text,
+    memory_value,
+    metadata_pairs,
+    part_size_value,
+    said_in_order,
+    size_value,
+    speed_value,
+    tag_pairs,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,12 +32,6 @@ COMPARING = "When it counts as there already"
 DELETING = "What is deleted at the destination"
 SPEAKING = "What is said"
 ROLES = ("source", "destination")
-
-_HEADER_TEXT = re.compile(r"[\x20-\x7e]*")
-_METADATA_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: a token
-_METADATA_MOST = 2048 - 64  # S3 takes 2 KiB of names and values together; some of it is for the time of modification
-_TAGS_MOST = 10
-LEAST_PART, LARGEST_PART = 5 * MIB, 5 * GIB  # what S3 takes
 
 
 class GroupedOption(click.Option):
@@ -54,7 +57,7 @@ class Verb(click.Command):
 
         def parse_and_note(args: list[str]) -> Any:
             values, rest, order = parse(args)
-            ctx.meta[_ORDER] = [parameter.name for parameter in order]
+            ctx.meta[ORDER] = [parameter.name for parameter in order]
             return values, rest, order
 
         parser.parse_args = parse_and_note  # type: ignore[method-assign]
@@ -66,17 +69,6 @@ class Verb(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         refuse_without_room()
         return super().invoke(ctx)
-
-
-_ORDER = "sterna.cli.options.order"  # of the parameters as they stood on the command line, in a context's meta
-
-
-class Said(NamedTuple):
-    """One value of a repeatable option, and where it stood on the command line among all that was given."""
-
-    at: int
-    option: str
-    value: str
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -160,6 +152,13 @@ def run_options(function: F) -> F:
     return _declared(RUNNING, _RUN_OPTIONS, function)
 
 
+def sync_options(function: F) -> F:
+    """All that a sync takes; so does a command that plans or explains one."""
+    for declare in (side_options(twins=True), run_options, upload_options, deletion_options, comparison_options):
+        function = declare(function)
+    return filter_options(function)
+
+
 def global_options(function: F) -> F:
     """What every command takes, and ``sterna`` itself before the verb."""
     return _declared(SPEAKING, _GLOBAL_OPTIONS, function)
@@ -173,104 +172,6 @@ def _declared(group: str, options: tuple[tuple[Any, dict[str, Any]], ...], funct
 
 def _option(group: str, *names: str, **attributes: Any) -> Callable[[F], F]:
     return click.option(*names, cls=GroupedOption, group=group, **attributes)
-
-
-# Checks of single values; what belongs together is checked in ``settings``.
-
-
-def size_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """A size in bytes out of ``512MiB``."""
-    if value is None:
-        return None
-    try:
-        return parse_size(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-
-
-def speed_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-    """A timetable of speeds, of one or of several."""
-    if value is None:
-        return None
-    from sterna.wire.timetable import parse_timetable
-
-    try:
-        return parse_timetable(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-
-
-def part_size_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """A size that S3 takes for a part."""
-    size = size_value(ctx, parameter, value)
-    if size is not None and not LEAST_PART <= size <= LARGEST_PART:
-        raise click.BadParameter(f"{value} is not between {size_words(LEAST_PART)} and {size_words(LARGEST_PART)}.")
-    return size
-
-
-def memory_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """A size that a run can live in."""
-    size = size_value(ctx, parameter, value)
-    if size is not None and size < 32 * MIB:
-        raise click.BadParameter(f"{value} is too little; give 32MiB or more.")
-    return size
-
-
-def header_text(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Text that may stand in an HTTP header: nothing else could be smuggled into the request (a line break could)."""
-    if value is not None and not _HEADER_TEXT.fullmatch(value):
-        raise click.BadParameter(f"{value!a} holds characters that an HTTP header cannot carry; printable ASCII only.")
-    return value
-
-
-def metadata_pairs(
-    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    """``k=v`` options as pairs with lower-case names."""
-    pairs: dict[str, str] = {}
-    for name, value in _pairs(values):
-        name = name.lower()
-        if name.startswith("x-amz-meta-"):
-            raise click.BadParameter(f"write {name.removeprefix('x-amz-meta-')}= without x-amz-meta-.")
-        if not _METADATA_NAME.fullmatch(name):
-            raise click.BadParameter(f"{name!a} is no name of metadata: letters, digits, - and _ only.")
-        if name == "mtime":
-            raise click.BadParameter("mtime is written by Sterna itself, from the file.")
-        if name in pairs:
-            raise click.BadParameter(f"{name} is given twice; names of metadata know no case.")
-        header_text(ctx, parameter, value)
-        pairs[name] = value
-    if sum(len(name) + len(value) for name, value in pairs.items()) > _METADATA_MOST:
-        raise click.BadParameter(f"names and values are more than {_METADATA_MOST:,} bytes together.")
-    return tuple(pairs.items())
-
-
-def tag_pairs(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """``k=v`` options as pairs."""
-    pairs: dict[str, str] = {}
-    for name, value in _pairs(values):
-        if name in pairs:
-            raise click.BadParameter(f"{name!a} is given twice.")
-        if len(name) > 128 or len(value) > 256:
-            raise click.BadParameter(f"{name[:20]!a}: a name takes 128 characters at most, a value 256.")
-        pairs[name] = value
-    if len(pairs) > _TAGS_MOST:
-        raise click.BadParameter(f"{len(pairs)} are given; an object takes {_TAGS_MOST} at most.")
-    return tuple(pairs.items())
-
-
-def said_in_order(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Said, ...]:
-    """The values of an option with their places, so that those of several options can be put in order."""
-    places = [at for at, name in enumerate(ctx.meta.get(_ORDER, ())) if name == parameter.name]
-    return tuple(Said(at, parameter.opts[0], value) for at, value in zip(places, values, strict=True))
-
-
-def _pairs(values: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise click.BadParameter(f"{text!a} is no NAME=VALUE.")
-        yield name, value
 
 
 def _into_invocation(fill: Callable[[Invocation, Any], None]) -> Callable[..., None]:

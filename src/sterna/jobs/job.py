@@ -10,9 +10,10 @@ from contextlib import aclosing
 from sterna.jobs.carriers import Carrier
 from sterna.jobs.deleting import Deleter
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.source import as_source
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry, Trouble
-from sterna.model.errors import AccessDenied, SourceUnknown, SternaError, out_of
+from sterna.model.errors import SternaError, out_of
 from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
@@ -158,13 +159,6 @@ async def entries(
 def concerned(troubles: Sequence[Trouble], filters: Filter) -> list[Trouble]:
     """The troubles that concern what the filters let pass."""
     return [trouble for trouble in troubles if filters.concerns(trouble)]
-
-
-def as_source(error: SternaError) -> SternaError:
-    """An error of a listing as that of a source: the same words, and another meaning: there is nothing to go by."""
-    if error.exit_code in (SourceUnknown.exit_code, AccessDenied.exit_code):
-        return error
-    return SourceUnknown(error.sentence, **error.facts())
 
 
 def would_be(actions: Sequence[Action]) -> list[Outcome]:

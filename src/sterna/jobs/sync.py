@@ -13,21 +13,22 @@ from sterna.jobs.between import open_buckets, refuse_overlap
 from sterna.jobs.carriers import Carrier, copy_carrier, download_carrier, trash_of, upload_carrier
 from sterna.jobs.crew import crew
 from sterna.jobs.deleting import Deleter, Eraser, check_places, with_trash
-from sterna.jobs.job import as_source, carry_over
+from sterna.jobs.job import carry_over
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
+from sterna.jobs.source import must_hold_something
 from sterna.jobs.standby import Standby, scout_for
-from sterna.model.errors import SourceUnknown, SternaError, WrongSetting
+from sterna.model.errors import WrongSetting
 from sterna.model.events import Emit, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
-from sterna.model.units import printable
 from sterna.moving.delete import BucketEraser, FolderEraser
 from sterna.planning.filters import Filter
 from sterna.stores.local import LocalStore
-from sterna.stores.s3 import S3Store
 from sterna.stores.store import Store
+
+_ONE = ", or use sterna copy for one object"
 
 
 class Flow(Protocol):
@@ -92,7 +93,7 @@ async def sync(
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
             async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
                 if not os.path.lexists(destination.path):
-                    await _must_hold_something(bucket)
+                    await must_hold_something(bucket, instead=_ONE)
                 with _target_folder(destination, settings, dry_run=dry_run) as folder:
                     scout_for(standby, folder, settings)
                     async with (
@@ -109,7 +110,7 @@ async def sync(
                 refuse_overlap(source, destination)
             async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
                 if settings.deletion is None:
-                    await _must_hold_something(left)
+                    await must_hold_something(left, instead=_ONE)
                 async with copy_carrier(left, right, settings, tally, stop) as carrier:
                     eraser = BucketEraser(right, trash=trash_of(right, settings), stop=stop)
                     with _deleter(settings, eraser, stop, keeps_markers=False) as deleter:
@@ -128,20 +129,6 @@ def _deleter(
     if settings.deletion is None:
         return nullcontext()
     return Deleter(eraser, settings.filters, settings.deletion.allowed, stop=stop, keeps_markers=keeps_markers)
-
-
-async def _must_hold_something(bucket: S3Store) -> None:
-    """A prefix below which nothing is, is a slip more often than an empty source; and no folder is made for it."""
-    try:
-        found, more = await bucket.list_some("", most=2)  # the first may be the prefix's own marker
-    except SternaError as error:
-        told = as_source(error)
-        raise told from (error if told is not error else error.__cause__)
-    if not found and not more and bucket.location.path:
-        what = printable(str(bucket.location))
-        raise SourceUnknown(
-            f"{what} has no objects below it; look at sterna ls {what}, or use sterna copy for one object."
-        )
 
 
 @contextmanager

@@ -11,14 +11,13 @@ from enum import Enum
 import msgspec
 
 from sterna.jobs.contents import Contents, Place
-from sterna.jobs.job import as_source
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
+from sterna.jobs.source import as_source, must_hold_something
 from sterna.model.entry import Entry, Trouble
-from sterna.model.errors import SourceUnknown, SternaError
+from sterna.model.errors import SternaError
 from sterna.model.events import Emit, Tally, ignore
 from sterna.model.location import BucketPath, Location
-from sterna.model.units import printable
 from sterna.moving.buffers import Buffers
 from sterna.planning.filters import Filter
 from sterna.planning.merge import Pair, pairs
@@ -75,7 +74,7 @@ async def verify(
         one = await opened.enter_async_context(_opened(left, settings.source, settings, tally, emit))
         other = await opened.enter_async_context(_opened(right, settings.destination, settings, tally, emit))
         if isinstance(one, S3Store):
-            await _must_hold_something(one)
+            await must_hold_something(one)
         run = _Run(one, other, settings, depth, found)
         try:
             await run.compare()
@@ -183,15 +182,3 @@ async def _opened(location: Location, side: Side, settings: Settings, tally: Tal
     else:
         with open_folder(location, settings, create=False) as folder:
             yield folder
-
-
-async def _must_hold_something(bucket: S3Store) -> None:
-    """A prefix below which nothing is, is a slip more often than an empty place."""
-    try:
-        found, more = await bucket.list_some("", most=2)  # the first may be the prefix's own marker
-    except SternaError as error:
-        told = as_source(error)
-        raise told from (error if told is not error else error.__cause__)
-    if not found and not more and bucket.location.path:
-        what = printable(str(bucket.location))
-        raise SourceUnknown(f"{what} has no objects below it; look at sterna ls {what}.")

@@ -147,7 +147,7 @@ class Copier:
                     await self._multipart.copy_part(upload, number, start, length, source)
                 self._tally.moved_bytes += length
 
-        await together(work, min(count, self._limits.workers))
+        await together(work, min(count, self._gate.most))
 
     async def _seen(self, key: str, entry: Entry) -> Look:
         """The source as it is now; raises ObjectChanged where it is no longer the version that was listed."""

@@ -260,7 +260,7 @@ class Downloader:
                         await asyncio.shield(sink.quiet())
                         sink.close()
 
-        await together(work, min(count, self._limits.workers))
+        await together(work, min(count, self._gate.most))
         return sums
 
     async def _verify(

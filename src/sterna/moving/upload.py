@@ -248,7 +248,7 @@ class Uploader:
                             await self._multipart.put_part(upload, number, lease.view, crc)
                     self._tally.moved_bytes += length
 
-        await together(work, min(count, self._limits.workers))
+        await together(work, min(count, self._gate.most))
 
     async def _send_from_file(self, source: SourceFile, upload: Upload, number: int, start: int, length: int) -> None:
         """Sum a part, which brings it into the page cache, and have the kernel send it from there."""

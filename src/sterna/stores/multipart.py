@@ -221,7 +221,7 @@ class Multipart:
             says_whole = "x-amz-checksum-type" in headers
             # Sent again by the retry table: S3 answers a repeated Complete as it did the first, others NoSuchUpload.
             request = Request("Complete", "POST", store.bucket, store.key_of(upload.key), headers=headers, body=body,
-                              query=f"uploadId={encode_value(upload.id)}", check=is_joined,
+                              query=f"uploadId={encode_value(upload.id)}", check=is_joined, takes_long=True,
                               final=("BadDigest",) if says_whole else ())  # fmt: skip
             try:
                 await store.client.send(request)
