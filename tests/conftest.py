@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from msgspec.structs import replace
 
 from sterna.wire.retry import Retries
 from sterna.wire.side import Side

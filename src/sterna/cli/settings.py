@@ -7,9 +7,10 @@ import binascii
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from sterna.cli.speech import complain
 from sterna.jobs.control import Control

@@ -6,7 +6,8 @@ import contextlib
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from sterna.config.finding import Finding
 from sterna.model.errors import SternaError

@@ -6,9 +6,10 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import msgspec
 
 from sterna.jobs.bycontent import looking_into
 from sterna.jobs.settings import Settings
@@ -38,8 +39,7 @@ from sterna.stores.timestep import time_step_ns
 from sterna.stores.trash import BucketTrash, FolderTrash
 
 
-@dataclass(frozen=True, slots=True)
-class Carrier:
+class Carrier(msgspec.Struct, frozen=True):
     """One direction of a run."""
 
     verb: Verb

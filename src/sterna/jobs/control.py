@@ -8,10 +8,11 @@ import os
 import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from sterna.model.errors import WrongSetting
 from sterna.model.events import Emit, Notice

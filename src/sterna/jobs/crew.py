@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 
-from msgspec.structs import replace as replace_action
+import msgspec
+from msgspec.structs import replace
 
 from sterna.jobs.carriers import Carrier
 from sterna.jobs.crewmate import Task
@@ -48,8 +48,7 @@ _LEAST_PLACES = 8
 _BALANCE_S = 0.25  # between two looks at who needs how much of what is limited
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """What a crew takes from: the carrier's queue, and the memory and places of the process that directs."""
 
     carrier: Carrier
@@ -214,8 +213,7 @@ class Crew:
             await hand.aclose()
 
 
-@dataclass(frozen=True, slots=True)
-class _Parts:
+class _Parts(msgspec.Struct, frozen=True):
     """How what is limited is divided among processes, the first of which is this one: parts of one."""
 
     bytes: list[float]
@@ -365,7 +363,7 @@ class _Hand:
             found = folder.folder.look(action.place or action.key)
             if found is None or found.size != action.size or found == action.target:
                 return False
-            _, settled = await self._share.carrier.resolve([replace_action(action, verb=Verb.LOOK, target=found)])
+            _, settled = await self._share.carrier.resolve([replace(action, verb=Verb.LOOK, target=found)])
         except SternaError:
             return False
         if settled and settled[0].status is Status.KEPT:

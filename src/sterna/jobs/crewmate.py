@@ -12,7 +12,8 @@ import time
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
 from sterna.jobs.settings import Settings
@@ -35,8 +36,7 @@ _QUIET_S = 0.1  # so often where no action has ended, for the bytes that passed
 _LEAVE_S = 3.0  # what is in flight when there is nobody left to report to may be given up for so long
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """All that a helper is told: one direction between a bucket and a folder, and what was found out so far.
 
     ``root`` are device and inode of the folder: under its path may stand another by now. ``side`` has region and

@@ -6,10 +6,11 @@ import os
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, Self
+
+from msgspec.structs import replace
 
 from sterna import __version__
 from sterna.jobs.ledger import Ledger

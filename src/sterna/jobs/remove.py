@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.listing import itself, listed_as, nothing, opened
@@ -92,14 +93,13 @@ def _put_verdict(summary: Summary, stop: Stop) -> None:
         summary.verdict = f"COMPLETE: {gone}."
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(msgspec.Struct):
     """Some entries of one page. ``after`` is the key after which they were listed, ``outcomes`` go by full key."""
 
     after: str
     entries: list[Entry]
-    began: float = field(default_factory=time.perf_counter)
-    failed: dict[str, SternaError] = field(default_factory=dict)
+    began: float = msgspec.field(default_factory=time.perf_counter)
+    failed: dict[str, SternaError] = msgspec.field(default_factory=dict)
 
 
 class _Removal:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from sterna.jobs.control import Control
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
@@ -14,15 +15,13 @@ from sterna.planning.guard import Allowed
 from sterna.wire.side import Side
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(msgspec.Struct, frozen=True):
     """What the source lacks is deleted at the destination, as far as the guards allow it."""
 
-    allowed: Allowed = field(default_factory=Allowed)
+    allowed: Allowed = msgspec.field(default_factory=Allowed)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """The options of a run, assembled by ``cli`` or by the caller of the library; each member says more at its class.
 
     ``trash``: what ``sync`` deletes or writes over is moved there instead, below a name for the run: a prefix of the
@@ -30,13 +29,13 @@ class Settings:
     the run goes on.
     """
 
-    source: Side = field(default_factory=Side)
-    destination: Side = field(default_factory=Side)
-    upload: UploadOptions = field(default_factory=UploadOptions)
-    download: DownloadOptions = field(default_factory=DownloadOptions)
-    customer: Customer = field(default_factory=Customer)
-    limits: Limits = field(default_factory=Limits)
-    control: Control | None = field(default=None, compare=False)
+    source: Side = msgspec.field(default_factory=Side)
+    destination: Side = msgspec.field(default_factory=Side)
+    upload: UploadOptions = msgspec.field(default_factory=UploadOptions)
+    download: DownloadOptions = msgspec.field(default_factory=DownloadOptions)
+    customer: Customer = msgspec.field(default_factory=Customer)
+    limits: Limits = msgspec.field(default_factory=Limits)
+    control: Control | None = None
     filters: Filter = EVERYTHING
     compare: Compare = Compare.AUTO
     deletion: Deletion | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from sterna.jobs.carriers import Carrier
 from sterna.jobs.ledger import Ledger

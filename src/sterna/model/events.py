@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from sterna.model.outcomes import Outcome
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """Plain counters that the data plane raises and the display reads at its own pace. All grow only.
 
     Planned figures are refined while listing goes on; ``planning_done`` says that they are final.

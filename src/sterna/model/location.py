@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from sterna.model.errors import WrongSetting
 from sterna.model.units import printable
@@ -15,8 +16,7 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{1,253}[A-Za-z0-9]|[A-Za-z0-9]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
 
-@dataclass(frozen=True, slots=True)
-class LocalPath:
+class LocalPath(msgspec.Struct, frozen=True):
     """A file or folder of this machine. ``-`` is standard input or output (``is_stream``)."""
 
     path: Path
@@ -30,8 +30,7 @@ class LocalPath:
         return str(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class BucketPath:
+class BucketPath(msgspec.Struct, frozen=True):
     """A bucket and what stands behind it. ``path`` is the object ``path`` or everything below ``path/``.
 
     It never means the lexical prefix: ``logs`` does not take ``logs_backup`` (hazard H74).

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from sterna.model.units import GIB, MIB
 from sterna.wire.timetable import UNLIMITED, Timetable
 
 
-@dataclass(frozen=True, slots=True)
-class UploadOptions:
+class UploadOptions(msgspec.Struct, frozen=True):
     """What an upload says of its object beside its bytes. Empty means: the server's default."""
 
     storage_class: str = ""
@@ -25,22 +24,22 @@ class UploadOptions:
     guess_mime_type: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Customer:
+class Customer(msgspec.Struct, frozen=True):
     """The key of SSE-C, 32 bytes. It is sent with each request that touches an object's bytes, and never shown."""
 
-    key: bytes = field(default=b"", repr=False)
+    key: bytes = b""
+
+    def __repr__(self) -> str:
+        return "Customer(key=***)" if self.key else "Customer()"
 
 
-@dataclass(frozen=True, slots=True)
-class DownloadOptions:
+class DownloadOptions(msgspec.Struct, frozen=True):
     """``durable``: done means on disk; False leaves that to the system (``--no-fsync``)."""
 
     durable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What a run may use.
 
     ``workers``: requests in flight at most, 256 by default as s5cmd's workers; the run starts with fewer and takes

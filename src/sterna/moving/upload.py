@@ -7,8 +7,9 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from sterna.model.actions import Action
 from sterna.model.entry import Entry
@@ -34,8 +35,7 @@ _PARTING_S = 2.0  # for what must be cleared away at the end of a run: the serve
 _BITE = 512 * 1024  # read and summed at a time: it is still in the processor's cache when it is summed
 
 
-@dataclass(slots=True)
-class _Sent:
+class _Sent(msgspec.Struct):
     """What went out under a key, by which its object is known again."""
 
     identity: Identity  # of the version of the file that it was

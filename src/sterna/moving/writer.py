@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+
+import msgspec
 
 from sterna.model.entry import Entry
 from sterna.model.errors import DiskFull, SternaError
@@ -22,8 +23,7 @@ _FLUSH_EVERY_S = 0.5  # each flush makes the disk write everything: rarely is ch
 _POLL_S = 0.005
 
 
-@dataclass(slots=True)
-class _Job:
+class _Job(msgspec.Struct):
     key: str
     data: bytes | bytearray
     mtime_ns: int | None
@@ -32,8 +32,7 @@ class _Job:
     lease: Lease
 
 
-@dataclass(slots=True)
-class Ticket:
+class Ticket(msgspec.Struct):
     """An outcome that waits for its file to be in place."""
 
     outcome: Outcome

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -53,8 +52,7 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     egress_per_gb: Amount | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(msgspec.Struct, frozen=True):
     """How fast things go, assumed or measured (by an earlier run between the same places)."""
 
     bytes_per_s: float
@@ -70,8 +68,7 @@ ASSUMED = Rate(100 * MIB, 1000)
 """Nothing is known of a way before it was gone: this is what one machine makes of a good one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """Whether the destination is a bucket, and how objects are written to it."""
 
     to_bucket: bool

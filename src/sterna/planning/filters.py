@@ -24,10 +24,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from typing import NamedTuple
+
+import msgspec
 
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import WrongSetting
@@ -54,8 +55,7 @@ class Decision(NamedTuple):
     origin: str = ""
 
 
-@dataclass(frozen=True)
-class Filter:
+class Filter(msgspec.Struct, frozen=True, dict=True):
     """What a run looks at; all of it, unless told otherwise. Compiled when first asked, compared by what was said.
 
     ``rules`` are in the order of decision: the first that matches a key decides, and a key that none matches is

@@ -6,9 +6,10 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
+
+import msgspec
 
 from sterna.model.errors import GuardRefused, WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location
@@ -38,8 +39,7 @@ class Guard(Enum):
         self.option = option
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(msgspec.Struct, frozen=True):
     """What a guard saw, what it refuses therefore, and what to add where it was meant."""
 
     guard: Guard
@@ -52,8 +52,7 @@ class Refusal:
         return f"{self.saw}. Refused: {self.refuses}; {self.remedy}."
 
 
-@dataclass(frozen=True, slots=True)
-class MaxDelete:
+class MaxDelete(msgspec.Struct, frozen=True):
     """How many entries of the destination one run may delete: a number, a share of them in hundredths of a percent, or,
     where both are given, the larger of the two. Neither is no limit.
     """
@@ -98,16 +97,14 @@ def parse_max_delete(text: str) -> MaxDelete:
     return MaxDelete(None, share)
 
 
-@dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(msgspec.Struct, frozen=True):
     """The guards that the user overrides, and the limit that was given in place of the default."""
 
     guards: frozenset[Guard] = frozenset()
     max_delete: MaxDelete = DEFAULT_MAX_DELETE
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(msgspec.Struct, frozen=True):
     """What the last deleting run between these two places saw; None is what nobody knows.
 
     ``source_entries`` counts what passed the filters. A file system is told by whatever the caller takes for its
@@ -120,8 +117,7 @@ class Remembered:
     filters: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(msgspec.Struct, frozen=True):
     """The two ends of a run as they are now. Local paths are absolute, with all symbolic links resolved (by the caller:
     nothing is looked at here), and so is ``home``.
 
@@ -140,8 +136,7 @@ class Places:
     ignores_case: bool = False
 
 
-@dataclass(slots=True)
-class Counts:
+class Counts(msgspec.Struct):
     """What the two listings have shown so far: plain numbers, raised page by page.
 
     ``folders`` are the keys of the source that end in a slash, which say nothing of there being anything in them.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 _UNITS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _SECOND_NS = 1_000_000_000
@@ -16,8 +17,7 @@ _DATE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """A moment in nanoseconds since 1970, and what was said to mean it.
 
     ``meaning`` is the same for the same thing said at another time: ``7d`` stays ``7d``, though its moment moves on.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from sterna.model.errors import WrongSetting
 from sterna.model.units import printable
 from sterna.planning.patterns import Sequence, rule_pattern, shell_pattern
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """One pattern, what it decides about the keys that it matches, and where it was said."""
 
     includes: bool
@@ -20,8 +20,7 @@ class Rule:
     sequences: tuple[Sequence, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Rules that were said together, by one option; the first that matches decides.
 
     ``forgets`` says that a ``!`` stood among them: what earlier options said no longer counts.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from sterna.model.events import Tally
 from sterna.model.units import KIB
@@ -18,8 +19,7 @@ _CLOSEST_S = 0.05  # samples closer than this replace each other, so that the wi
 _BYTES_OF_AN_OBJECT = 64 * KIB
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """What the meter shows at one moment. Speeds are bytes per second; None means not known yet."""
 
     elapsed_s: float = 0.0
@@ -30,8 +30,7 @@ class Reading:
     fraction: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
+class _Sample(msgspec.Struct, frozen=True):
     at_s: float
     moved: int
     work: float

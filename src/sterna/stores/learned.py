@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+
+import msgspec
 
 from sterna.model.errors import Corrupt, SternaError, Unsupported
 from sterna.model.units import printable
@@ -11,8 +12,7 @@ from sterna.wire.checksum import algorithm
 from sterna.wire.connection import Response
 
 
-@dataclass(slots=True)
-class Learned:
+class Learned(msgspec.Struct):
     """What this endpoint was seen to do: found out by the first upload, kept for the run.
 
     ``checksum`` is empty until known, then CRC64NVME, CRC32C or MD5 (Content-MD5 only). ``composite`` says that it

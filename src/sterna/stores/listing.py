@@ -7,9 +7,10 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, field
 from operator import attrgetter, lt
 from typing import NamedTuple
+
+import msgspec
 
 from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt, SternaError, Unsupported
@@ -44,16 +45,15 @@ class Traits(NamedTuple):
     old: bool = False  # it was seen to know no ListObjectsV2
 
 
-@dataclass(eq=False, slots=True)
-class _Range:
+class _Range(msgspec.Struct, eq=False):
     """The keys after ``after`` up to ``end`` (included; None: all), as far as they have been listed."""
 
     after: str
     end: str | None
     ask: Ask
     last: str = ""  # the last key seen, of whatever range
-    trail: Trail = field(default_factory=Trail)
-    pages: deque[list[Entry]] = field(default_factory=deque)
+    trail: Trail = msgspec.field(default_factory=Trail)
+    pages: deque[list[Entry]] = msgspec.field(default_factory=deque)
     held: int = 0
     beyond: list[Entry] | None = None  # what the last page had behind ``end``
     task: asyncio.Task[None] | None = None

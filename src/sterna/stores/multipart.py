@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from sterna.model.errors import Corrupt, RetryLater, SternaError
 from sterna.model.units import printable
@@ -17,8 +18,7 @@ from sterna.wire.encoding import encode_value
 from sterna.wire.xml import as_text
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """One uploaded part. ``crc`` is its sum as a number, or None with Content-MD5."""
 
     number: int
@@ -27,15 +27,14 @@ class Part:
     crc: int | None = None
 
 
-@dataclass(slots=True)
-class Upload:
+class Upload(msgspec.Struct):
     """A multipart upload under way: one checksum algorithm from its creation to its end (H18)."""
 
     key: str
     id: str
     token: str
     checksum: str
-    parts: dict[int, Part] = field(default_factory=dict)
+    parts: dict[int, Part] = msgspec.field(default_factory=dict)
 
 
 class Multipart:

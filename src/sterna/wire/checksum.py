@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 Bytes = bytes | bytearray | memoryview
 
@@ -16,8 +17,7 @@ _HEADERS = {name: f"x-amz-checksum-{name.lower()}" for name in NAMES}
 _HEADER_BYTES = {name: header.encode() for name, header in _HEADERS.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Algorithm:
+class Algorithm(msgspec.Struct, frozen=True):
     """One checksum that can be computed piece by piece and combined from parts.
 
     ``update(data, previous)`` continues a sum; ``combine(first, second, length of second)`` joins two. CRC64NVME runs

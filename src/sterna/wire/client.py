@@ -7,9 +7,10 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from sterna.model.descriptors import requests_at_once
 from sterna.model.errors import CredentialsExpired, SlowDown, SternaError, WrongSetting

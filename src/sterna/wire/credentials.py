@@ -11,10 +11,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+
+import msgspec
 
 from sterna.model.errors import AccessDenied, ConnectionLost, CredentialsExpired, RetryLater, SternaError, WrongSetting
 from sterna.wire.endpoints import DEFAULT_REGION
@@ -74,13 +75,12 @@ class Secret:
         return hash(self._text)
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True):
     """Keys to sign with. ``expires_s`` is in seconds since 1970, None where nobody said; ``source`` is for people."""
 
     access_key: str
     secret_key: Secret
-    token: Secret = field(default_factory=lambda: Secret(""))
+    token: Secret = msgspec.field(default_factory=lambda: Secret(""))
     expires_s: float | None = None
     source: str = "given"
 
@@ -88,8 +88,7 @@ class Credentials:
         return Signer(self.access_key, self.secret_key.reveal(), self.token.reveal(), region=region, service=service)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True):
     """Who the user asked to be. With ``role_arn`` the profile (or whatever else is found) is what assumes the role."""
 
     profile: str | None = None

@@ -8,10 +8,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
+
+import msgspec
+from msgspec.structs import replace
 
 from sterna.model.errors import WrongSetting
 from sterna.wire.encoding import encode_key, encode_value
@@ -33,8 +36,7 @@ _ACCESS_POINT = re.compile(
 _HASHED_CERTIFICATE = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Addressing:
+class Addressing(msgspec.Struct, frozen=True):
     """What the user said about where one side is. ``style`` auto means: path for given URLs, virtual-host on AWS."""
 
     urls: tuple[str, ...] = ()
@@ -47,8 +49,7 @@ class Addressing:
     verify_tls: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, dict=True):
     """One URL of a side, as it serves one bucket: ``host`` is what to connect to and to check certificates against.
 
     ``region`` is the one to sign for: an access point's own, whatever the side's is. With ``is_virtual`` the bucket
@@ -62,17 +63,17 @@ class Endpoint:
     region: str
     bucket: str = ""
     is_virtual: bool = False
-    _host_header: str = field(init=False, repr=False, compare=False)
-    _bare: str = field(init=False, repr=False, compare=False)
-    _root: str = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _host_header(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = "" if self.port == _DEFAULT_PORTS[self.scheme] else f":{self.port}"
-        bare = self.base_path if self.is_virtual or not self.bucket else f"{self.base_path}/{encode_value(self.bucket)}"
-        object.__setattr__(self, "_host_header", host + port)
-        object.__setattr__(self, "_bare", bare or "/")
-        object.__setattr__(self, "_root", bare + "/")
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @cached_property
+    def _root(self) -> str:
+        """What a key's path begins with."""
+        bucket = "" if self.is_virtual or not self.bucket else f"/{encode_value(self.bucket)}"
+        return f"{self.base_path}{bucket}/"
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self._host_header}{self.base_path}"
@@ -95,7 +96,7 @@ class Endpoint:
                 raise ValueError(f"{self} serves {self.bucket} only, not {bucket}")
             return replace(self, bucket=bucket).target(bucket, key)
         if not key:
-            return self._host_header, self._bare
+            return self._host_header, self._root.removesuffix("/") or "/"
         return self._host_header, self._root + encode_key(key)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 _BURST_S: Final = 0.1  # what may pass at once after a pause: so much of a second's
 _TURN_S: Final = 0.05  # what one connection sends or reads in its turn: so much of a second's
@@ -19,8 +20,7 @@ _TO_BEGIN: Final = 0.1  # of its equal part, for a process that has nothing to s
 _SPARE: Final = 1.5  # times what it used, for one that does not need all
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True):
     """What a process may use at each endpoint: requests in flight, bytes of buffers, and, None for all that comes,
     bytes of objects sent and received and requests begun in a second."""
 

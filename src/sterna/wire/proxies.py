@@ -8,8 +8,9 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes, urlsplit
+
+import msgspec
 
 from sterna.model.errors import WrongSetting
 from sterna.wire.endpoints import Endpoint
@@ -17,15 +18,17 @@ from sterna.wire.endpoints import Endpoint
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
+class Proxy(msgspec.Struct, frozen=True):
     """Whom to ask for a connection. ``authorization`` is the value of Proxy-Authorization or empty; ``is_tls`` says how
     the proxy itself is spoken to."""
 
     host: str
     port: int
-    authorization: str = field(default="", repr=False)
+    authorization: str = ""
     is_tls: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Proxy {self}{', with a password' if self.authorization else ''}>"  # which nobody is shown
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from sterna.model.errors import (
     AccessDenied,
@@ -90,8 +91,7 @@ _BY_STATUS: Final[dict[int, type[SternaError]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Retries:
+class Retries(msgspec.Struct, frozen=True):
     """How long to go on.
 
     ``attempts`` of one request, ``first_pause_s`` doubled per attempt up to ``longest_pause_s``, with full jitter.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import msgspec
 
 from sterna.wire.credentials import Identity
 from sterna.wire.endpoints import Addressing
@@ -10,13 +10,12 @@ from sterna.wire.pool import Timeouts
 from sterna.wire.retry import Retries
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
+class Side(msgspec.Struct, frozen=True):
     """The settings of one side. ``addressing.urls`` may hold several endpoints of the same bucket."""
 
-    addressing: Addressing = field(default_factory=Addressing)
-    identity: Identity = field(default_factory=Identity)
+    addressing: Addressing = msgspec.field(default_factory=Addressing)
+    identity: Identity = msgspec.field(default_factory=Identity)
     request_payer: bool = False
     expected_bucket_owner: str = ""
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    retries: Retries = field(default_factory=Retries)
+    timeouts: Timeouts = msgspec.field(default_factory=Timeouts)
+    retries: Retries = msgspec.field(default_factory=Retries)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from sterna.model.units import KIB, parse_size, size_words
 
@@ -16,8 +17,7 @@ _MOMENT: Final = re.compile(r"(?:([a-z]{3})[a-z]*-)?([0-9]{1,2}):([0-9]{2})", re
 _EXAMPLE: Final = "write for example 10MiB, 1MiB:off, or 08:00,512KiB 19:00,off"
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
+class Speed(msgspec.Struct, frozen=True):
     """Bytes of objects a second, sent and received; None without a limit."""
 
     up: float | None = None
@@ -28,8 +28,7 @@ class Speed:
         return up if up == down else f"{up} up, {down} down"
 
 
-@dataclass(frozen=True, slots=True)
-class Timetable:
+class Timetable(msgspec.Struct, frozen=True):
     """Speeds by the minute of the week at which each begins, ascending, Monday 00:00 being 0. One alone holds always,
     none means no limit.
 
