@@ -6,7 +6,7 @@ import pytest
 
 from sterna.model.errors import Refused
 from sterna.model.units import GIB, KIB, MIB, TIB, printable
-from sterna.moving.parts import LARGEST_OBJECT, LARGEST_PART, MOST_PARTS, part_size, parts, stream_part_size
+from sterna.moving.parts import LARGEST_OBJECT, LARGEST_PART, MOST_PARTS, part_size, parts, range_size, stream_part_size
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,23 @@ def test_the_table_of_part_sizes(size: int, each: int) -> None:
 )
 def test_a_wanted_part_size_is_raised_or_lowered_to_what_S3_takes(size: int, wanted: int, each: int) -> None:
     assert part_size(size, wanted) == each
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "each"),
+    [
+        (0, None, 8 * MIB),
+        (128 * MIB, None, 8 * MIB),
+        (128 * MIB + 1, None, 9 * MIB),
+        (256 * MIB, None, 16 * MIB),
+        (GIB, None, 64 * MIB),
+        (LARGEST_OBJECT, None, 64 * MIB),
+        (GIB, 5 * MIB, 5 * MIB),
+        (100 * GIB, 5 * MIB, 11 * MIB),
+    ],
+)
+def test_ranges_are_longer_than_parts(size: int, wanted: int | None, each: int) -> None:
+    assert range_size(size, wanted) == each
 
 
 def test_H92_an_object_above_the_limit_is_refused_before_anything_is_sent() -> None:

@@ -8,7 +8,7 @@ from sterna.jobs.identity import AWS
 from sterna.model.actions import Action, Verb
 from sterna.model.location import BucketPath, parse_location
 from sterna.model.plans import Review
-from sterna.moving.parts import LARGEST_OBJECT, part_size
+from sterna.moving.parts import LARGEST_OBJECT, part_size, range_size
 from sterna.moving.settings import Limits
 from sterna.planning.estimate import ASSUMED, NO_PRICES, Estimator, Prices, Route, default_prices
 from sterna.planning.planfile import Header, PlanFile
@@ -28,7 +28,7 @@ class Reviewer:
             prices = default_prices() if all(at == AWS for at in self._buckets) else NO_PRICES
         self._is_download = not isinstance(ends[1], BucketPath)
         route = Route(not self._is_download, header.storage_class or "STANDARD")
-        self._estimator = Estimator(route, prices, _requests_for, header.created_s * 10**9)
+        self._estimator = Estimator(route, prices, _gets_for if self._is_download else _puts_for, header.created_s * 10**9)
         self._todo = 0
 
     def add(self, actions: Sequence[Action]) -> None:
@@ -70,9 +70,13 @@ def review(
     return reviewer.review(file.footer.kept, file.footer.kept_bytes)
 
 
-def _requests_for(size: int) -> int:
-    """The requests that carry an object of a size; 1 where it travels whole."""
-    usual = Limits()
-    if size <= usual.part_threshold:
+def _puts_for(size: int) -> int:
+    """The requests that carry an object of a size to a bucket; 1 where it travels whole."""
+    if size <= Limits().part_threshold:
         return 1
     return -(-size // part_size(min(size, LARGEST_OBJECT)))
+
+
+def _gets_for(size: int) -> int:
+    """The same from one."""
+    return 1 if size <= Limits().part_threshold else -(-size // range_size(size))

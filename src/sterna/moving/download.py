@@ -13,8 +13,9 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import KIB, printable
 from sterna.moving.buffers import Buffers, Lease
+from sterna.moving.crowd import Crowd
 from sterna.moving.disk import Disk
-from sterna.moving.parts import part_size, parts
+from sterna.moving.parts import parts, range_size
 from sterna.moving.settings import DownloadOptions, Limits
 from sterna.moving.sink import RangeSink
 from sterna.moving.upload import together
@@ -50,6 +51,7 @@ class Downloader:
         self._tally = tally
         self._stop = stop
         self._gate = store.client.gate
+        self._crowd = Crowd()
 
     async def carry(self, action: Action) -> Outcome | asyncio.Future[Outcome]:
         """Download one object; again from the start where it was replaced meanwhile."""
@@ -223,7 +225,7 @@ class Downloader:
 
         A checksum of part checksums can be checked when the ranges are the parts: the first part's size tells them.
         """
-        each = part_size(found.entry.size, self._limits.part_size)
+        each = range_size(found.entry.size, self._limits.part_size)
         if not found.checksum:
             return each, None, False
         if found.whole:
@@ -248,7 +250,7 @@ class Downloader:
         async def work() -> None:
             for number, start, length in todo:
                 sink = RangeSink(draft, start, length, kind, self._disk, self._tally, turn, writeback=self._durable)
-                async with self._gate:
+                async with self._crowd, self._gate:
                     try:
                         await sink.open(self._buffers)
                         await self._store.get(found.entry.key, limit=_ERROR_ROOM, etag=etag, span=(start, start + length),

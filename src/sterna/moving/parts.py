@@ -35,6 +35,19 @@ def part_size(size: int, wanted: int | None = None) -> int:
     return min(chosen, LARGEST_PART)
 
 
+# A range is no part: nothing remembers it, and it is written as it comes, so it may be long. Each costs a request, and
+# half a millisecond of turning round in which its connection is idle.
+_RANGES = 16  # of an object at least, so that many connections can have a share in it
+_LONGEST_RANGE = 64 * MIB
+
+
+def range_size(size: int, wanted: int | None = None) -> int:
+    """Bytes of each range but the last in which an object of ``size`` bytes is downloaded."""
+    if wanted is not None:
+        return part_size(size, wanted)
+    return min(_LONGEST_RANGE, max(8 * MIB, -(-size // (_RANGES * MIB)) * MIB))
+
+
 # Nothing of a copy on the server comes through here, and each part is a request that is paid for: 5 GiB in 20.
 _COPIED = 256 * MIB
 

@@ -209,6 +209,7 @@ class _Fill:
     """A sink that is one buffer."""
 
     is_full = False
+    drains = False
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
@@ -224,6 +225,10 @@ class _Fill:
 
     def on_room(self, resume: object) -> None:
         """Never full, never resumed."""
+
+    async def drain(self, take: object, left: int) -> int:
+        """Never asked for."""
+        raise NotImplementedError
 
     def restart(self) -> None:
         self.received = 0

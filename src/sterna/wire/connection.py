@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from sterna.model.errors import ConnectionLost, Corrupt, ObjectChanged, SternaError
 from sterna.wire.limits import Throttle, Turnstile
 from sterna.wire.parser import HEAD_LIMIT, Head
+from sterna.wire.tap import LEAST, Tap, can_be_tapped, until_ended
 
 _HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
 SLICE = 1024 * 1024  # a large body is handed over in slices: progress is seen, and a stalled one can be left
@@ -33,6 +34,15 @@ class Sink(Protocol):
 
     def on_room(self, resume: Callable[[], None]) -> None:
         """Call ``resume`` when there is room again after ``is_full``."""
+
+    @property
+    def drains(self) -> bool:
+        """Whether it can read from a socket itself, by ``drain``."""
+
+    async def drain(self, take: Callable[[memoryview, int], int], left: int) -> int:
+        """Have a thread ``take`` (see ``Tap.take``) some of the ``left`` bytes of the body, until no more are there;
+        gives how many. Raises SternaError.
+        """
 
 
 class FilePart:
@@ -97,6 +107,8 @@ class Connection(asyncio.BufferedProtocol):
         "_overflow",
         "_sending",
         "_sink",
+        "_tap",
+        "_tapping",
         "_throttle",
         "_transport",
         "_turn",
@@ -141,6 +153,8 @@ class Connection(asyncio.BufferedProtocol):
         self._until_close = False
         self._sending = False
         self._writable_fd = -1  # a second descriptor of the socket, for sendfile: the loop does not lend its own
+        self._tap: Tap | None = None  # the sink reads the rest of the body itself
+        self._tapping: asyncio.Task[None] | None = None
         self.reusable = True
         self.is_patient = False  # the answer may be long in coming, or come with a blank now and then
         self.answers = 0
@@ -271,6 +285,9 @@ class Connection(asyncio.BufferedProtocol):
             self.close()
             raise
         finally:
+            if self._tapping is not None:
+                await until_ended(self._tapping)  # no thread may fill the sink any more: another attempt may follow
+                self._tapping = None
             self._waiter = None
             self._sink = None
             self._head = None
@@ -397,8 +414,10 @@ class Connection(asyncio.BufferedProtocol):
             self._drained.set_result(None)
 
     def _let_go(self) -> None:
-        """Wake whoever waits to send, and close the second descriptor."""
+        """Wake whoever waits to send or taps, and close the second descriptor."""
         self._give_up_turn()
+        if self._tap is not None:
+            self._tap.end()
         self._wake()
         if self._writable_fd >= 0:
             fd, self._writable_fd = self._writable_fd, -1
@@ -440,13 +459,21 @@ class Connection(asyncio.BufferedProtocol):
     def is_paused(self) -> bool:
         """This side does not go on now: the disk is slower than the network, or a limit holds it back."""
         return self._turn is not None or (
-            self._transport is not None and self._into_sink and not self._transport.is_reading()
+            self._transport is not None
+            and self._into_sink
+            and not self._transport.is_reading()
+            and not (self._tap is not None and self._tap.is_waiting)
         )
 
     @property
     def unsent(self) -> int:
         """Bytes that wait to be sent: on a slow line this falls long before the transport asks for more."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    @property
+    def unread(self) -> int:
+        """Bytes that came, and are too few yet to wake a thread for: on a slow line this is all that is seen of them."""
+        return self._tap.unread if self._tap is not None else 0
 
     def _pause(self) -> None:
         if self._transport is not None:
@@ -502,8 +529,7 @@ class Connection(asyncio.BufferedProtocol):
             self._pay(self._throttle.down, rest)
         if self._into_sink:
             self._pour(self._view[start : start + rest])
-            if self._left and cast(Sink, self._sink).is_full:
-                self._pause()
+            self._lend_or_pause()
         elif length > self._limit:
             raise Corrupt(f"The server answers with {length} bytes where at most {self._limit} are due.")
         elif self._left:
@@ -515,6 +541,39 @@ class Connection(asyncio.BufferedProtocol):
             return
         if not self._left:
             self._end_body()
+
+    def _lend_or_pause(self) -> None:
+        """Let the sink read the rest of a large body itself, where it can; else stop reading while it is full."""
+        sink, transport = cast(Sink, self._sink), cast(asyncio.Transport, self._transport)
+        if self._left >= LEAST and sink.drains and self._throttle.down is None and can_be_tapped(transport):
+            self._pause()
+            self._tap = Tap(self._loop, transport)
+            self._tapping = self._loop.create_task(self._drain(sink, self._tap))
+        elif self._left and sink.is_full:
+            self._pause()
+
+    async def _drain(self, sink: Sink, tap: Tap) -> None:
+        """Have the sink read until all has come, the exchange has ended, or a limit is set: then it is read here again."""
+        error: BaseException | None = None
+        try:
+            while self._left and self.reusable and self._throttle.down is None:
+                count = await sink.drain(tap.take, self._left)
+                self._left -= count
+                self.moved += count
+                if count:
+                    self.progress_s = self._loop.time()
+                if self._left and self.reusable:
+                    await tap.readable()
+        except BaseException as caught:
+            error = caught
+        self._tap = None
+        tap.close()
+        if error is not None:
+            self._fail(error)
+        elif not self._left:
+            self._finish()
+        if self.reusable:
+            self._resume()
 
     def _pour(self, data: memoryview | bytes | bytearray) -> None:
         """Copy what came together with the head, or without an announced length, into the sink; what it has no room
@@ -578,7 +637,7 @@ class Connection(asyncio.BufferedProtocol):
         if not self.reusable:
             self.close()
 
-    def _fail(self, error: SternaError) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.reusable = False
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)

@@ -213,15 +213,16 @@ class Pool:
         """At every look, end the exchanges in which nothing, or next to nothing, moves."""
         timeouts = self._timeouts
         marks: dict[Connection, tuple[float, int]] = {}
-        waiting: dict[Connection, int] = {}  # bytes not sent yet, as of the last look
+        waiting: dict[Connection, int] = {}  # bytes not sent or taken yet, as of the last look
         while self._busy or self._idle:
             await asyncio.sleep(min(timeouts.look_s, timeouts.idle_s / 4))
             now = self._loop.time()
             for connection in list(self._busy):
-                unsent = connection.unsent
-                if unsent != waiting.get(connection, 0):
+                unread = connection.unread
+                buffered, moved = connection.unsent + unread, connection.moved + unread
+                if buffered != waiting.get(connection, 0):
                     connection.progress_s = now
-                    waiting[connection] = unsent
+                    waiting[connection] = buffered
                 if connection.is_paused:
                     connection.progress_s = now
                     marks.pop(connection, None)
@@ -230,11 +231,11 @@ class Pool:
                 elif connection.is_patient:
                     marks.pop(connection, None)  # a blank now and then says that the server is still at it
                 else:
-                    since, moved = marks.setdefault(connection, (now, connection.moved))
+                    since, before = marks.setdefault(connection, (now, moved))
                     if now - since > timeouts.slow_s:
-                        if 0 < connection.moved - moved < timeouts.slowest_bytes_per_s * timeouts.slow_s:
+                        if 0 < moved - before < timeouts.slowest_bytes_per_s * timeouts.slow_s:
                             connection.fail(ConnectionLost(f"Next to nothing moved for {timeouts.slow_s:g} s."))
-                        marks[connection] = (now, connection.moved)
+                        marks[connection] = (now, moved)
             for gone in (marks, waiting):
                 for connection in gone.keys() - self._busy:
                     del gone[connection]

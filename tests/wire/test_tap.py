@@ -1,0 +1,323 @@
+"""The rest of a large body is read by a thread of its sink, straight from the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+from sterna.model.errors import ConnectionLost, DiskFull, SternaError
+from sterna.wire.connection import Connection
+from sterna.wire.limits import Allowance
+from sterna.wire.pool import Pool, Timeouts
+from sterna.wire.tap import LEAST
+from tests.wire.test_pool import serving
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sockets are shared with threads on Linux")
+
+GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+SIZE = 3 << 20
+BODY = bytes(number % 251 for number in range(1 << 16)) * (SIZE >> 16)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+class ThreadSink:
+    """Takes the body into memory in a thread; ``hold`` keeps that thread from going on, as a slow disk does."""
+
+    drains = True
+    is_full = False
+
+    def __init__(self, error: SternaError | None = None) -> None:
+        self.got = bytearray()
+        self.by_loop = 0
+        self.drained: list[int] = []
+        self.active = False
+        self.started = asyncio.Event()
+        self.hold = threading.Event()
+        self.hold.set()
+        self._error = error
+        self._buffer = bytearray(1 << 16)
+
+    def room(self) -> memoryview:
+        return memoryview(self._buffer)
+
+    def wrote(self, count: int) -> None:
+        self.got += self._buffer[:count]
+        self.by_loop += count
+
+    def on_room(self, resume: Callable[[], None]) -> None:
+        """Never full."""
+
+    async def drain(self, take: Callable[[memoryview, int], int], left: int) -> int:
+        self.active = True
+        self.started.set()
+        before = len(self.got)
+        try:
+            await asyncio.to_thread(self._drain, take, left)
+        finally:
+            self.active = False
+            self.drained.append(len(self.got) - before)
+        return len(self.got) - before
+
+    def _drain(self, take: Callable[[memoryview, int], int], left: int) -> None:
+        assert self.hold.wait(30)
+        if self._error is not None:
+            raise self._error
+        while left:
+            count = take(memoryview(self._buffer)[:left], left)
+            if not count:
+                return
+            left -= count
+            self.got += self._buffer[:count]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Coroutine[Any, Any, None]]], None]:
+    def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(asyncio.wait_for(test(), 30))
+
+    return run
+
+
+Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
+
+
+@asynccontextmanager
+async def connected(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+    timeouts: Timeouts | None = None,
+) -> AsyncIterator[tuple[Pool, Connection]]:
+    """A connection to a server that has read the head of a request whenever ``serve`` is called."""
+
+    async def each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.readuntil(b"\r\n\r\n"):
+            await serve(reader, writer)
+
+    async with serving(each, timeouts) as pool:
+        connection = await pool.open()
+        try:
+            yield pool, connection
+        finally:
+            pool.release(connection)
+
+
+async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(HEAD % SIZE + BODY)
+    await writer.drain()
+
+
+def test_all_comes_in_order_and_the_connection_serves_again(run: Run) -> None:
+    async def test() -> None:
+        async with connected(whole) as (_, connection):
+            for _ in range(3):
+                sink = ThreadSink()
+                answer = await connection.exchange(GET, sink=sink)
+                assert (answer.status, bytes(answer.body)) == (200, b"")
+                assert sink.got == BODY
+                assert sink.by_loop < LEAST, "the loop read what a thread should"
+                assert connection.reusable
+                assert connection.moved
+            assert (await connection.exchange(GET)).body == BODY, "the socket is as it was"
+
+    run(test)
+
+
+def test_a_body_that_is_not_worth_a_thread_is_read_by_the_loop(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % (LEAST - 1) + BODY[: LEAST - 1])
+
+    async def test() -> None:
+        async with connected(serve) as (_, connection):
+            sink = ThreadSink()
+            await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY[: LEAST - 1]
+            assert sink.drained == []
+
+    run(test)
+
+
+def test_H37_a_server_that_leaves_early_is_a_lost_connection(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % SIZE + BODY[: SIZE // 2])
+        await writer.drain()
+        writer.close()
+
+    async def test() -> None:
+        async with connected(serve) as (_, connection):
+            sink = ThreadSink()
+            with pytest.raises(ConnectionLost, match="closed before all"):
+                await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY[: SIZE // 2]
+            assert not connection.reusable
+
+    run(test)
+
+
+def test_more_than_was_announced_is_never_taken_for_the_next_answer(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % (SIZE - 100) + BODY)
+        await writer.drain()
+
+    async def test() -> None:
+        async with connected(serve) as (_, connection):
+            sink = ThreadSink()
+            await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY[:-100]
+            for _ in range(100):  # turns of the loop, in which it reads what is there
+                if not connection.reusable:
+                    break
+                await asyncio.sleep(0.01)
+            assert not connection.reusable
+
+    run(test)
+
+
+def test_whoever_gives_up_leaves_no_thread_behind_that_still_fills_the_sink(run: Run) -> None:
+    async def test() -> None:
+        async with connected(whole) as (_, connection):
+            sink = ThreadSink()
+            sink.hold.clear()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            await sink.started.wait()
+            for _ in range(3):  # somebody in a hurry
+                exchange.cancel()
+                await asyncio.sleep(0)
+                assert not exchange.done()
+            assert sink.active
+            sink.hold.set()
+            with pytest.raises(asyncio.CancelledError):
+                await exchange
+            assert not sink.active
+            assert not connection.reusable
+
+    run(test)
+
+
+def test_giving_up_while_nothing_comes_takes_no_time(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % SIZE + BODY[:100_000])
+        await reader.read()
+
+    async def test() -> None:
+        async with connected(serve) as (_, connection):
+            sink = ThreadSink()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            while connection.is_paused or not sink.drained:  # noqa: ASYNC110 - nobody tells when it waits
+                await asyncio.sleep(0.001)
+            exchange.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(exchange, 5)
+            assert not sink.active
+
+    run(test)
+
+
+def test_H38_a_stalled_body_is_ended(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % SIZE + BODY[: SIZE // 2])
+        await reader.read()
+
+    async def test() -> None:
+        async with connected(serve, Timeouts(idle_s=0.2)) as (_, connection):
+            with pytest.raises(ConnectionLost, match="stalled"):
+                await connection.exchange(GET, sink=ThreadSink())
+
+    run(test)
+
+
+def test_H38_a_dripping_body_is_ended(run: Run) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % SIZE + BODY[:1000])
+        for _ in range(1000):
+            writer.write(bytes(10))
+            await writer.drain()
+            await asyncio.sleep(0.005)
+
+    async def test() -> None:
+        slow = Timeouts(slow_s=0.3, slowest_bytes_per_s=100_000, look_s=0.02)
+        async with connected(serve, slow) as (_, connection):
+            with pytest.raises(ConnectionLost, match="Next to nothing"):
+                await connection.exchange(GET, sink=ThreadSink())
+
+    run(test)
+
+
+def test_too_few_bytes_to_wake_a_thread_for_are_progress(run: Run) -> None:
+    size = LEAST + 200_000
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % size)
+        for start in range(0, size, 10_000):
+            writer.write(BODY[start : min(size, start + 10_000)])
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async def test() -> None:
+        # 256 KiB come in some 0.26 s: longer than the idle limit.
+        async with connected(serve, Timeouts(idle_s=0.15, look_s=0.02)) as (_, connection):
+            sink = ThreadSink()
+            await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY[:size]
+            assert len(sink.drained) < 10, "a thread was woken for little"
+
+    run(test)
+
+
+def test_a_limit_that_is_set_meanwhile_holds_for_the_rest(run: Run) -> None:
+    async def test() -> None:
+        go_on = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD % SIZE + BODY[: SIZE // 2])
+            await writer.drain()
+            await go_on.wait()
+            writer.write(BODY[SIZE // 2 :])
+            await writer.drain()
+
+        async with connected(serve) as (pool, connection):
+            sink = ThreadSink()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            while len(sink.got) < SIZE // 2 or connection.is_paused:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.001)
+            pool.throttle.allow(Allowance(1, 1 << 20, down=50_000_000))
+            go_on.set()
+            await exchange
+            assert sink.got == BODY
+            assert sink.by_loop > SIZE // 4, "the limit was passed by"
+            assert connection.reusable
+
+    run(test)
+
+
+def test_H49_what_the_disk_says_ends_the_exchange(run: Run) -> None:
+    async def test() -> None:
+        async with connected(whole) as (_, connection):
+            sink = ThreadSink(DiskFull("The disk is full."))
+            with pytest.raises(DiskFull):
+                await connection.exchange(GET, sink=sink)
+            assert not connection.reusable
+            assert not sink.active
+
+    run(test)
+
+
+def test_a_surprise_in_the_thread_reaches_whoever_waits(run: Run) -> None:
+    class Surprised(ThreadSink):
+        def _drain(self, take: Callable[[memoryview, int], int], left: int) -> None:
+            raise MemoryError
+
+    async def test() -> None:
+        async with connected(whole) as (_, connection):
+            with pytest.raises(MemoryError):
+                await connection.exchange(GET, sink=Surprised())
+            assert not connection.reusable
+
+    run(test)
