@@ -57,6 +57,15 @@ class Share(msgspec.Struct, frozen=True):
     tally: Tally
     stop: Stop
 
+    @property
+    def lends_large(self) -> bool:
+        """Whether helpers are given large objects too: what one interpreter cannot do alone, and nothing is lost by.
+
+        The parts of an upload that a killed helper had begun would stay in the bucket, and cost money (H94). The bodies
+        of downloads are read by threads, as far as they are, which need no second interpreter.
+        """
+        return self.carrier.verb is Verb.DOWNLOAD and not self.carrier.bucket.client.taps_bodies
+
     def task(self, settings: Settings) -> Task:
         """What a helper is told; all that has been found out by now is part of it."""
         bucket = self.carrier.bucket
@@ -139,7 +148,7 @@ class Crew:
         await asyncio.sleep(_LOOK_S)
         passed = time.perf_counter() - wall
         return (
-            (mover.queued >= _ENOUGH or mover.queued_bytes >= _ENOUGH_BYTES)
+            (mover.queued >= _ENOUGH or (self._share.lends_large and mover.queued_bytes >= _ENOUGH_BYTES))
             and time.thread_time() - busy > _BUSY * passed
             and idle_seconds() - idle > _IDLE * passed
             and all(hand.cpu_s - before > _BUSY * passed for hand, before in zip(self._hands, hands, strict=True))
@@ -268,9 +277,7 @@ class _Hand:
         self._in_hand: dict[str, Item] = {}
         self._waiting = 0  # of them, not carried yet
         self._waiting_bytes = 0  # of them, not ended yet
-        # The parts of an upload that a killed helper had begun would stay in the bucket, and cost money (H94).
-        is_download = share.carrier.verb is Verb.DOWNLOAD
-        self._largest = sys.maxsize if is_download else share.settings.limits.part_threshold
+        self._largest = sys.maxsize if share.lends_large else share.settings.limits.part_threshold
         self._in_flight = self._lanes = 0
         self._gone = self._rests = False
         self._pid = 0  # known with its first report

@@ -7,7 +7,6 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -33,6 +32,7 @@ from sterna.wire.proxies import proxy_for
 from sterna.wire.retry import Budget, Retries, judge
 from sterna.wire.side import Side
 from sterna.wire.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, sha256_hex
+from sterna.wire.tap import CAN_TAP
 
 Body = bytes | bytearray | memoryview | FilePart
 _HASH_INLINE = 256 * 1024  # bytes that SHA-256 does in 0.13 ms; above it, a thread hashes while the loop goes on
@@ -186,6 +186,11 @@ class Client:
     def sends_files(self) -> bool:
         """Whether a body may be a FilePart: nothing encrypts it on the way. Known after the first request."""
         return bool(self._pools) and self._pools[0].sends_files
+
+    @property
+    def taps_bodies(self) -> bool:
+        """Whether threads read the bodies of large objects (see ``Tap``). Known after the first request."""
+        return bool(self._pools) and CAN_TAP and not self._pools[0].endpoint.is_tls
 
     @property
     def hashes_payloads(self) -> bool:
@@ -435,6 +440,8 @@ class Client:
 
     def _correct_clock(self, response: Response) -> bool:
         """Take the server's time from its Date header (H28)."""
+        from email.utils import parsedate_to_datetime
+
         try:
             server = parsedate_to_datetime(response.text(b"date")).timestamp()
         except ValueError:

@@ -21,11 +21,12 @@ _AT_ONCE: Final = 256 * KIB  # that are to be there before a thread is woken for
 _PATIENCE_MS: Final = (
     3  # that a thread waits for more: longer than another core needs to send it, and no loss to others
 )
+CAN_TAP: Final = sys.platform == "linux"
 
 
 def can_be_tapped(transport: asyncio.Transport) -> bool:
     """Whether what comes is the body itself, in a socket that more than one may read: plain, on Linux."""
-    return sys.platform == "linux" and transport.get_extra_info("sslcontext") is None
+    return CAN_TAP and transport.get_extra_info("sslcontext") is None
 
 
 class Tap:
