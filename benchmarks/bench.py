@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from compileall import compile_dir
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def main() -> int:
     if sterna and (reason := _unusable(sterna)):
         notes.append(f"sterna is not measured: {reason}")
         sterna = []
+    if options.sterna is None:
+        compile_dir(HERE.parent / "src", quiet=1)  # as an install from a wheel does, which the peers had
     available = tools(programs, sterna)
     results = []
     shown_peers = {}
