@@ -6,7 +6,7 @@ import pytest
 
 from sterna.model.entry import Entry
 from sterna.planning.compare import Compare, Plan
-from sterna.planning.copies import Seen, looks_like_md5, plan_copies, why_copied
+from sterna.planning.copies import Seen, looks_like_md5, plan_copies, tells_content, why_copied
 from sterna.planning.merge import Pair, merge_pages
 
 S = 10**9
@@ -62,7 +62,7 @@ kept 2, 5 bytes"""
     )
 
 
-@pytest.mark.parametrize("etags", [("A-2", "B"), ("A-2", "B-2"), ("A-2", "A-2"), ("-", "-"), ("0", "0"), ("A", "B-2")])
+@pytest.mark.parametrize("etags", [("A-2", "B"), ("A-2", "B-2"), ("-", "-"), ("0", "0"), ("A", "B-2")])
 @pytest.mark.parametrize(("stored", "is_kept"), [("101", True), ("100.9", False), ("100", False), ("99", False)])
 def test_where_the_etags_say_nothing_only_a_destination_of_a_later_second_is_kept(
     etags: tuple[str, str], stored: str, is_kept: bool
@@ -71,6 +71,11 @@ def test_where_the_etags_say_nothing_only_a_destination_of_a_later_second_is_kep
     assert lines(plan) == (
         "kept 1, 5 bytes" if is_kept else "look k: same size, and not stored later than the source\nkept 0, 0 bytes"
     )
+
+
+@pytest.mark.parametrize("stored", ["101", "100", "99"])
+def test_the_etag_of_the_same_parts_is_the_same_content_at_any_time(stored: str) -> None:
+    assert lines(plan_copies(paired("k 5 100 A-2", f"k 5 {stored} A-2"))) == "kept 1, 5 bytes"
 
 
 @pytest.mark.parametrize(
@@ -139,3 +144,12 @@ def test_a_comparison_of_contents_believes_no_time_and_one_of_times_no_content()
 @pytest.mark.parametrize("etag", ["", NOTHING, f"{A}-2", "x" * 31, "-" * 32])
 def test_no_md5(etag: str) -> None:
     assert not looks_like_md5(etag)
+
+
+@pytest.mark.parametrize(
+    ("etag", "tells"),
+    [(A, True), (f"{A}-2", True), (f"{A}-10000", True), (f"{NOTHING}-1", False), (f"{A}-", False), (f"{A}-x", False),
+     ("", False), ("-", False), ("x-2", False)],
+)  # fmt: skip
+def test_which_etags_tell_of_content(etag: str, tells: bool) -> None:
+    assert tells_content(etag) is tells
