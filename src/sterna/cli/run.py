@@ -99,7 +99,7 @@ def carry_out(
     run.tell_all(RunStarted(run.command, source, destination, time.time()))
     surprise: BaseException | None = None
     complaint = ""
-    _spare_the_collector()
+    gc.freeze()  # what was imported is never looked at again
     try:
         carry = invocation.jobs.run_helped if helped else invocation.jobs.run
         summary = carry(run.attend(job))
@@ -133,15 +133,6 @@ def carry_out(
     code = int(summary.exit_code or (ExitCode.SOME_FAILED if incomplete else ExitCode.DONE))
     run.signals.exit_soon(code)
     return code
-
-
-def _spare_the_collector() -> None:
-    """Have cycles looked for rarely: next to none are made, and each look walks over everything that is alive.
-
-    It took 6 % of an upload of small files. What was imported is never looked at again.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 class _Run:
