@@ -9,7 +9,6 @@ import hashlib
 import operator
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -31,6 +30,7 @@ from sterna.stores.store import Capabilities, StorePage
 from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
 from sterna.wire.connection import FilePart, Response, Sink
+from sterna.wire.dates import moment_s
 from sterna.wire.encoding import encode_key, encode_query, encode_value
 from sterna.wire.xml import Page, as_text, check_page, error_of, parse_document, parse_page
 
@@ -600,9 +600,9 @@ def _checked(full: str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _http_time_ns(stamp: bytes) -> int:
-    """The time in a Last-Modified header, 0 where there is none. Kept: objects of one second share it, and it takes 8 µs."""
+    """The time in a Last-Modified header, 0 where there is none. Kept: objects of one second share it."""
     try:
-        return int(parsedate_to_datetime(stamp.decode("latin-1")).timestamp()) * 10**9 if stamp else 0
+        return int(moment_s(stamp)) * 10**9 if stamp else 0
     except ValueError:
         return 0
 

@@ -16,6 +16,7 @@ from sterna.model.errors import CredentialsExpired, SlowDown, SternaError, Wrong
 from sterna.model.events import Emit, Notice, Tally, ignore
 from sterna.wire.connection import FilePart, Response, Sink
 from sterna.wire.credentials import Credentials, CredentialSource
+from sterna.wire.dates import moment_s
 from sterna.wire.endpoints import (
     DEFAULT_REGION,
     Endpoint,
@@ -440,10 +441,8 @@ class Client:
 
     def _correct_clock(self, response: Response) -> bool:
         """Take the server's time from its Date header (H28)."""
-        from email.utils import parsedate_to_datetime
-
         try:
-            server = parsedate_to_datetime(response.text(b"date")).timestamp()
+            server = moment_s(response.headers.get(b"date", b""))
         except ValueError:
             return False
         skew = server - time.time()
