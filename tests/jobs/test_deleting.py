@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sterna.jobs.deleting import Deleter, with_trash
+from sterna.jobs.deleting import Deleter
 from sterna.jobs.ledger import Ledger
-from sterna.jobs.settings import Settings
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry, Trouble
-from sterna.model.errors import DiskFull, GuardRefused, SternaError, WrongSetting
+from sterna.model.errors import DiskFull, GuardRefused, SternaError
 from sterna.model.events import Summary, Tally, ignore
-from sterna.model.location import parse_location
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.planning.filters import EVERYTHING
@@ -258,60 +256,3 @@ def test_a_folder_of_the_source_is_known_to_be_there() -> None:
     run.deleter.see([(Entry("a/", 0, 1), None), both("b")])
     assert run.deleter._keeps_folder("a/")
     assert not run.deleter._keeps_folder("b/")
-
-
-# The place of the trash
-
-
-@pytest.mark.parametrize(
-    ("trash", "words"),
-    [
-        ("s3://other/trash", "is in another bucket than the destination"),
-        ("s3://bucket", "is no prefix"),
-        ("/trash", "is no prefix"),
-        ("p", "is the destination itself"),
-        ("s3://bucket/p/", "is the destination itself"),
-    ],
-)
-def test_a_trash_that_cannot_be_is_refused_by_name(trash: str, words: str) -> None:
-    with pytest.raises(WrongSetting, match=words):
-        with_trash(Settings(trash=trash), parse_location("/tmp"), parse_location("s3://bucket/p"))
-
-
-def test_a_trash_inside_the_source_is_refused() -> None:
-    with pytest.raises(WrongSetting, match="is inside the source"):
-        with_trash(Settings(trash="a/bin"), parse_location("s3://bucket/a"), parse_location("s3://bucket/b"))
-
-
-@pytest.mark.parametrize(
-    ("trash", "key", "takes"),
-    [
-        ("p/bin", "bin/x", False),
-        ("p/bin", "bin", True),
-        ("p/bin", "bin2/x", True),
-        ("bin", "bin/x", True),
-        ("s3://bucket/p/a/b/", "a/b/c", False),
-    ],
-)
-def test_a_trash_inside_the_destination_is_out_of_sight(trash: str, key: str, takes: bool) -> None:
-    settings = with_trash(Settings(trash=trash), parse_location("/tmp"), parse_location("s3://bucket/p"))
-    assert settings.filters.takes_key(key) is takes
-
-
-def test_a_trash_of_a_folder_is_out_of_sight_by_whatever_name_it_is_given(tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "alias").symlink_to(tmp_path / "root")
-    settings = with_trash(
-        Settings(trash=str(tmp_path / "alias" / "bin")),
-        parse_location("s3://bucket/p"),
-        parse_location(str(tmp_path / "root")),
-    )
-    assert not settings.filters.takes_key("bin/x")
-    assert settings.trash.startswith(str(tmp_path / "root" / "bin" / "2"))
-
-
-def test_a_trash_on_another_file_system_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WrongSetting, match="is on another file system than"):
-        with_trash(Settings(trash="/proc/trash"), parse_location("s3://bucket/p"), parse_location(str(tmp_path)))
-    with pytest.raises(WrongSetting, match="is in a bucket"):
-        with_trash(Settings(trash="s3://bucket/trash"), parse_location("s3://bucket/p"), parse_location(str(tmp_path)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from sterna.jobs.contents import Contents, Place
 from sterna.model.actions import Action, Verb
 from sterna.model.errors import Interrupted, ObjectChanged, ObjectGone, SternaError
 from sterna.model.events import Emit, Notice
@@ -13,7 +13,9 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.moving.buffers import Buffers
 from sterna.planning.compare import Compare
-from sterna.planning.verify import Verdict
+
+if TYPE_CHECKING:
+    from sterna.jobs.contents import Place
 
 Looker = Callable[[Action], Awaitable[Action | Outcome]]
 
@@ -28,6 +30,9 @@ def looking_into(
     if compare is not Compare.CHECKSUM:
         yield None
         return
+    from sterna.jobs.contents import Contents
+    from sterna.planning.verify import Verdict
+
     told = False
 
     def on_read() -> None:

@@ -1,4 +1,4 @@
-"""Put together what carries one direction: its plan, its mover and its proof."""
+"""Put together what carries between a folder and a bucket: its plan, its mover and its proof."""
 
 from __future__ import annotations
 
@@ -15,26 +15,20 @@ from sterna.jobs.bycontent import looking_into
 from sterna.jobs.settings import Settings
 from sterna.jobs.settling import settled
 from sterna.model.actions import Action, Verb
-from sterna.model.errors import ObjectGone, Refused, SternaError
+from sterna.model.errors import Refused, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
-from sterna.model.units import printable
 from sterna.moving.buffers import Buffers
-from sterna.moving.copy import MADE_OF, Copier
 from sterna.moving.disk import Disk
-from sterna.moving.download import Downloader
 from sterna.moving.mover import Carry, Mover
 from sterna.moving.prove import Prover
-from sterna.moving.upload import Uploader
-from sterna.moving.writer import Writer
 from sterna.planning.collide import Collisions, OnCollision
-from sterna.planning.compare import Compare, Plan, difference, plan_downloads, plan_uploads
-from sterna.planning.copies import Seen, plan_copies, why_copied
+from sterna.planning.compare import Plan, difference, plan_downloads, plan_uploads
 from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.names import components
-from sterna.stores.s3 import Look, S3Store
+from sterna.stores.s3 import S3Store
 from sterna.stores.timestep import time_step_ns
 from sterna.stores.trash import BucketTrash, FolderTrash
 
@@ -117,11 +111,13 @@ async def upload_carrier(
     folder: LocalStore, bucket: S3Store, settings: Settings, tally: Tally, stop: Stop
 ) -> AsyncIterator[Carrier]:
     """From a folder into a bucket."""
+    from sterna.moving.upload import Uploader
+
     disk = Disk()
     buffers = Buffers(settings.limits.max_memory)
     uploader = Uploader(folder.folder, bucket, settings.upload, settings.limits, buffers, disk, tally)
     mover = Mover(
-        _kept_first(uploader.carry, trash_of(bucket, settings)),
+        kept_first(uploader.carry, trash_of(bucket, settings)),
         bucket.client.gate,
         stop,
         settings.limits.part_threshold,
@@ -149,6 +145,9 @@ async def download_carrier(
     more_comes: Callable[[], bool] = lambda: False,
 ) -> AsyncIterator[Carrier]:
     """From a bucket into a folder. ``more_comes`` tells that a mover without work will have some in a moment."""
+    from sterna.moving.download import Downloader
+    from sterna.moving.writer import Writer
+
     disk = Disk()
     buffers = Buffers(settings.limits.max_memory)
     durable = settings.download.durable
@@ -187,34 +186,12 @@ async def download_carrier(
             trash.close()
 
 
-@asynccontextmanager
-async def copy_carrier(
-    source: S3Store, target: S3Store, settings: Settings, tally: Tally, stop: Stop
-) -> AsyncIterator[Carrier]:
-    """From a bucket into another of the same server, which does the copying."""
-    copier = Copier(source, target, settings.upload, settings.limits, tally)
-    mover = Mover(_kept_first(copier.carry, trash_of(target, settings)), target.client.gate, stop)
-
-    async def look(action: Action) -> Action | Outcome:
-        return await _look_at_both(source, target, action, settings.compare)
-
-    def planner(page: Sequence[Pair], now_ns: int) -> Plan:
-        return plan_copies(page, settings.compare)
-
-    try:
-        yield Carrier(
-            Verb.COPY, target, mover, Buffers(settings.limits.max_memory), None, planner, Prover(target), looker=look
-        )
-    finally:
-        await mover.aclose()
-
-
 def trash_of(store: S3Store, settings: Settings) -> BucketTrash | None:
     """Where objects of the destination go, if there is such a place."""
     return BucketTrash(store, settings.trash) if settings.trash else None
 
 
-def _kept_first(carry: Carry, trash: BucketTrash | None) -> Carry:
+def kept_first(carry: Carry, trash: BucketTrash | None) -> Carry:
     """Carry what writes over something when that is in the trash, and not where it cannot be."""
     if trash is None:
         return carry
@@ -231,29 +208,6 @@ def _kept_first(carry: Carry, trash: BucketTrash | None) -> Carry:
         return await carry(action)
 
     return keep_and_carry
-
-
-async def _look_at_both(source: S3Store, target: S3Store, action: Action, compare: Compare) -> Action | Outcome:
-    """Settle a LOOK between two buckets by a HEAD of each."""
-    outcome = Outcome(Verb.COPY.value, action.key, Status.KEPT, size=action.size, because=action.because)
-    try:
-        there, here = await target.head(action.key), await source.head(action.key)
-    except SternaError as error:
-        return outcome.fail(error)
-    if here is None:
-        return outcome.fail(ObjectGone(f"{printable(action.key)} vanished before it was copied.", code="vanished"))
-    because = why_copied(_seen(here), None if there is None else _seen(there), compare)
-    if because:
-        return Action(Verb.COPY, action.key, because, here.entry, None if there is None else there.entry)
-    outcome.because = "same content, or made of it"
-    return outcome
-
-
-def _seen(found: Look) -> Seen:
-    checksum = f"{found.checksum_name}:{found.checksum}" if found.whole else ""
-    entry = found.entry
-    made_of = found.metadata.get(MADE_OF.removeprefix("x-amz-meta-"), "")
-    return Seen(entry.size, entry.mtime_ns, found.mtime_ns, entry.etag, found.plain_md5, checksum, made_of)
 
 
 def _cannot_hold(key: str) -> str | None:

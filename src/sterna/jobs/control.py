@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -200,6 +199,8 @@ def limits_in(text: str, said: Limits) -> Limits:
 
 def _pairs_in(text: str) -> list[tuple[str, str]]:
     if text.lstrip().startswith("{"):
+        import json
+
         try:
             pairs = json.loads(text, object_pairs_hook=list)
         except (ValueError, RecursionError) as error:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sterna.jobs.between import open_buckets, refuse_overlap
-from sterna.jobs.carriers import Carrier, copy_carrier, download_carrier, upload_carrier
+from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
 from sterna.jobs.crew import crew
 from sterna.jobs.job import carry_over
 from sterna.jobs.ledger import Ledger
@@ -28,10 +27,7 @@ from sterna.model.stop import Stop
 from sterna.model.units import printable
 from sterna.moving.buffers import Buffers
 from sterna.moving.disk import Disk
-from sterna.moving.media import guess_type
 from sterna.moving.prove import Prover
-from sterna.moving.stream import StreamDownloader, StreamUploader
-from sterna.moving.upload import upload_headers
 from sterna.planning.compare import Compare
 from sterna.stores.local import LocalStore
 from sterna.stores.names import is_abandoned
@@ -64,6 +60,8 @@ async def copy(
             async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
                 return await _down(bucket, destination, settings, ledger, stop, standby)
         if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
+            from sterna.jobs.between import open_buckets
+
             async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
                 return await _across(left, right, settings, ledger, stop)
         raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
@@ -126,6 +124,9 @@ async def _down(
 
 async def _across(left: S3Store, right: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
     """From bucket to bucket: the object of that name, or, where there is none, what is below the prefix."""
+    from sterna.jobs.between import refuse_overlap
+    from sterna.jobs.copying import copy_carrier
+
     source, destination = left.location, right.location
     one = OneObject(left.client, source, left.own_headers, full=source.path)
     found = await one.look(source.path) if source.path and not source.says_folder else None
@@ -213,6 +214,10 @@ async def _carry_one(carrier: Carrier, action: Action, ledger: Ledger) -> Summar
 
 
 async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Summary:
+    from sterna.moving.media import guess_type
+    from sterna.moving.stream import StreamUploader
+    from sterna.moving.upload import upload_headers
+
     full = bucket.location.path
     single = OneObject(bucket.client, bucket.location, bucket.own_headers, full=full)
     headers = upload_headers(settings.upload)
@@ -234,6 +239,8 @@ async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Sum
 
 
 async def _stream_down(single: S3Store, settings: Settings, ledger: Ledger) -> Summary:
+    from sterna.moving.stream import StreamDownloader
+
     disk = Disk()
     try:
         if sys.stdout is None:

@@ -6,9 +6,9 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from sterna.jobs.carriers import Carrier
-from sterna.jobs.deleting import Deleter
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.source import as_source
 from sterna.model.actions import Action, Verb
@@ -20,6 +20,9 @@ from sterna.model.stop import Stop
 from sterna.planning.filters import EVERYTHING, Filter
 from sterna.planning.merge import Pair, pairs
 from sterna.stores.store import Store
+
+if TYPE_CHECKING:
+    from sterna.jobs.deleting import Deleter
 
 _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bounds what a run remembers
 

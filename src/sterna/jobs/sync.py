@@ -6,15 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sterna.jobs.between import open_buckets, refuse_overlap
-from sterna.jobs.carriers import Carrier, copy_carrier, download_carrier, trash_of, upload_carrier
+from sterna.jobs.carriers import Carrier, download_carrier, trash_of, upload_carrier
 from sterna.jobs.crew import crew
-from sterna.jobs.deleting import Deleter, Eraser, check_places, with_trash
 from sterna.jobs.job import carry_over
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.places import check_places, with_trash
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
 from sterna.jobs.source import must_hold_something
@@ -23,10 +21,13 @@ from sterna.model.errors import WrongSetting
 from sterna.model.events import Emit, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
-from sterna.moving.delete import BucketEraser, FolderEraser
 from sterna.planning.filters import Filter
 from sterna.stores.local import LocalStore
+from sterna.stores.s3 import S3Store
 from sterna.stores.store import Store
+
+if TYPE_CHECKING:
+    from sterna.jobs.deleting import Deleter, Eraser
 
 _ONE = ", or use sterna copy for one object"
 
@@ -84,8 +85,7 @@ async def sync(
                         upload_carrier(folder, bucket, settings, tally, stop) as carrier,
                         crew(standby, carrier, source, settings, tally, stop),
                     ):
-                        eraser = BucketEraser(bucket, trash=trash_of(bucket, settings), stop=stop)
-                        with _deleter(settings, eraser, stop) as deleter:
+                        with _deleter(settings, bucket, stop) as deleter:
                             return await flow(
                                 folder, bucket, carrier, ledger, stop,
                                 filters=settings.filters, deleter=deleter, dry_run=dry_run,
@@ -100,20 +100,22 @@ async def sync(
                         download_carrier(bucket, folder, settings, tally, stop) as carrier,
                         crew(standby, carrier, destination, settings, tally, stop),
                     ):
-                        with _deleter(settings, FolderEraser(folder.folder, stop=stop), stop) as deleter:
+                        with _deleter(settings, folder, stop) as deleter:
                             return await flow(
                                 bucket, folder, carrier, ledger, stop,
                                 filters=settings.filters, deleter=deleter, dry_run=dry_run,
                             )  # fmt: skip
         if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
+            from sterna.jobs.between import open_buckets, refuse_overlap
+            from sterna.jobs.copying import copy_carrier
+
             if settings.deletion is None:  # with it, the guards ask
                 refuse_overlap(source, destination)
             async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
                 if settings.deletion is None:
                     await must_hold_something(left, instead=_ONE)
                 async with copy_carrier(left, right, settings, tally, stop) as carrier:
-                    eraser = BucketEraser(right, trash=trash_of(right, settings), stop=stop)
-                    with _deleter(settings, eraser, stop, keeps_markers=False) as deleter:
+                    with _deleter(settings, right, stop, keeps_markers=False) as deleter:
                         return await flow(
                             left, right, carrier, ledger, stop,
                             filters=settings.filters, deleter=deleter, dry_run=dry_run,
@@ -124,10 +126,19 @@ async def sync(
 
 
 def _deleter(
-    settings: Settings, eraser: Eraser, stop: Stop, *, keeps_markers: bool = True
+    settings: Settings, target: S3Store | LocalStore, stop: Stop, *, keeps_markers: bool = True
 ) -> AbstractContextManager[Deleter | None]:
+    """What deletes in the destination, where that is asked for."""
     if settings.deletion is None:
         return nullcontext()
+    from sterna.jobs.deleting import Deleter
+    from sterna.moving.delete import BucketEraser, FolderEraser
+
+    eraser: Eraser
+    if isinstance(target, LocalStore):
+        eraser = FolderEraser(target.folder, stop=stop)
+    else:
+        eraser = BucketEraser(target, trash=trash_of(target, settings), stop=stop)
     return Deleter(eraser, settings.filters, settings.deletion.allowed, stop=stop, keeps_markers=keeps_markers)
 
 
@@ -143,5 +154,7 @@ def _target_folder(location: LocalPath, settings: Settings, *, dry_run: bool) ->
         with open_folder(location, settings, create=False) as folder:
             yield folder
     else:
+        from tempfile import TemporaryDirectory
+
         with TemporaryDirectory(prefix="sterna-") as empty, LocalStore.open(Path(empty)) as folder:
             yield folder

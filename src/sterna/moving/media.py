@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import mimetypes
+from typing import TYPE_CHECKING
 
-# The tables of the standard library alone: /etc/mime.types would make the same file another object on another machine.
-_types = mimetypes.MimeTypes(filenames=())
+if TYPE_CHECKING:
+    from mimetypes import MimeTypes
 
 
 def guess_type(key: str) -> str:
@@ -19,6 +19,15 @@ def guess_type(key: str) -> str:
     return _guess(name[before if before >= 0 else dot :])
 
 
+@functools.cache
+def _types() -> MimeTypes:
+    """The tables of the standard library alone: /etc/mime.types would make the same file another object on another
+    machine. Made at the first use, which takes 2 ms."""
+    from mimetypes import MimeTypes
+
+    return MimeTypes(filenames=())
+
+
 @functools.lru_cache(maxsize=4096)
 def _guess(ending: str) -> str:
-    return _types.guess_type("x" + ending)[0] or ""
+    return _types().guess_type("x" + ending)[0] or ""

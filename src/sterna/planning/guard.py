@@ -79,14 +79,14 @@ class MaxDelete(msgspec.Struct, frozen=True):
 # A hundred deletions are an ordinary day's; a tenth of a large destination is none (H82).
 DEFAULT_MAX_DELETE = MaxDelete(100, 1_000)
 
-_MAX_DELETE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,2}))?(%?)", re.ASCII)
+_MAX_DELETE = r"([0-9]{1,18})(?:\.([0-9]{1,2}))?(%?)"
 
 
 def parse_max_delete(text: str) -> MaxDelete:
     """Read ``500``, ``20%``, ``0.5%`` or ``none``; raises ValueError otherwise."""
     if text.strip().lower() == "none":
         return MaxDelete()
-    match = _MAX_DELETE.fullmatch(text.strip())
+    match = re.fullmatch(_MAX_DELETE, text.strip())
     if match is None or (match[2] and not match[3]):
         raise ValueError(f"{text!r} is no limit of deletions; write a number, a share such as 20%, or none")
     if not match[3]:

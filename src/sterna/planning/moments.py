@@ -9,9 +9,9 @@ import msgspec
 
 _UNITS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _SECOND_NS = 1_000_000_000
-_PART = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?([wdhms])")
-_DURATION = re.compile(rf"(?:{_PART.pattern})+")
-_DATE = re.compile(
+_PART = r"([0-9]{1,9})(?:\.([0-9]{1,9}))?([wdhms])"
+_DURATION = rf"(?:{_PART})+"
+_DATE = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})"
     r"(?:[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:\.([0-9]{1,9}))?)?(Z|z|[+-][0-9]{2}:?[0-9]{2})?)?"
 )
@@ -35,10 +35,10 @@ def parse_moment(text: str, now_ns: int) -> Moment:
     machine's zone; of an hour that a clock change repeats it is the first one. Raises ValueError.
     """
     text = text.strip()
-    if _DURATION.fullmatch(text):
-        age_ns = sum(_part_ns(*part) for part in _PART.findall(text))
+    if re.fullmatch(_DURATION, text):
+        age_ns = sum(_part_ns(*part) for part in re.findall(_PART, text))
         return Moment(now_ns - age_ns, text, f"{age_ns}ns ago")
-    match = _DATE.fullmatch(text)
+    match = re.fullmatch(_DATE, text)
     if match is None:
         raise ValueError("it is no duration and no date; write for example 12h, 7d, 2026-03-01 or 2026-03-01T12:30Z")
     try:

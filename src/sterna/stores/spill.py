@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import IO
@@ -74,6 +73,8 @@ class Sorter:
             self._file = None
 
     def _spill(self) -> None:
+        import tempfile
+
         self._run.sort(key=_by_key)
         try:
             if self._file is None:

@@ -13,7 +13,7 @@ from sterna.model.units import KIB, parse_size, size_words
 LEAST: Final = KIB  # bytes a second: below it, servers end connections that move next to nothing
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY: Final = 24 * 60
-_MOMENT: Final = re.compile(r"(?:([a-z]{3})[a-z]*-)?([0-9]{1,2}):([0-9]{2})", re.IGNORECASE)
+_MOMENT: Final = r"(?i:([a-z]{3})[a-z]*-)?([0-9]{1,2}):([0-9]{2})"
 _EXAMPLE: Final = "write for example 10MiB, 1MiB:off, or 08:00,512KiB 19:00,off"
 
 
@@ -70,7 +70,7 @@ def parse_timetable(text: str) -> Timetable:
     weekly: dict[int, Speed] = {}
     for word in words:
         moment, comma, said = word.partition(",")
-        match = _MOMENT.fullmatch(moment)
+        match = re.fullmatch(_MOMENT, moment)
         if not comma or match is None or int(match[2]) > 23 or int(match[3]) > 59:
             raise ValueError(f"{word!a} is no moment of a timetable; {_EXAMPLE}")
         minute = int(match[2]) * 60 + int(match[3])

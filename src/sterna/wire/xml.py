@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from datetime import UTC, datetime
-from typing import NamedTuple
-from xml.etree import ElementTree as ET
+from typing import TYPE_CHECKING, NamedTuple
 
 from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt
@@ -14,16 +13,18 @@ from sterna.model.units import printable
 from sterna.wire.connection import Response
 from sterna.wire.encoding import decode_key
 
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
+
 # One <Contents> record as AWS and most servers write it: members in any order, none nested but Owner and RestoreStatus.
 # Possessive on purpose (*+, ++): it never goes back over what it has matched, so hostile pages cost linear time (H101).
 _OWNER = r"<Owner>(?:<\w++>[^<]*+</\w++>|<\w++/>)*+</Owner>"
-_RECORD = re.compile(
+_RECORD = (
     r"<Contents>"
     r"(?:<Key>([^<]++)</Key>|<LastModified>([^<]*+)</LastModified>|<ETag>([^<]*+)</ETag>|<Size>(\d++)</Size>"
     r"|<StorageClass>([^<]*+)</StorageClass>|<(?:ChecksumAlgorithm|ChecksumType|Type|VersionId)>[^<]*+</[A-Za-z]++>"
     rf"|{_OWNER}|\s++)*+"
-    r"</Contents>",
-    re.ASCII,
+    r"</Contents>"
 )
 # The same in the order of AWS, which takes two thirds of the time; the quotes of the ETag are left out.
 _USUAL_RECORD = re.compile(
@@ -63,6 +64,8 @@ def parse_document(body: bytes | bytearray, root: str, operation: str, other: st
     """
     if not _is_plain(body):
         raise Corrupt(f"The answer to {operation} is no plain XML document.", operation=operation)
+    from xml.etree import ElementTree as ET  # pages of a listing do without
+
     try:
         # A Complete that takes long is preceded by white space that keeps the connection alive.
         element = ET.fromstring(bytes(body).lstrip())
@@ -100,6 +103,8 @@ def error_of(body: bytes | bytearray) -> tuple[str, str, str]:
     """Code, message and request id of an error document; empty strings for what is missing or no XML at all."""
     if b"<Error" not in body[:65536] or b"<!" in body[:65536]:
         return "", "", ""
+    from xml.etree import ElementTree as ET
+
     try:
         element = ET.fromstring(bytes(body[:65536]).strip())
     except ET.ParseError:
@@ -135,9 +140,8 @@ def parse_page(body: bytes | bytearray) -> Page:
     total = text.count("<Contents")
     records = _USUAL_RECORD.findall(text)
     if len(records) != total:
-        records = [
-            (key, at, _etag(etag), size, kind) for key, at, etag, size, kind in _RECORD.findall(text) if key and size
-        ]
+        found = re.findall(_RECORD, text, re.ASCII)
+        records = [(key, at, _etag(etag), size, kind) for key, at, etag, size, kind in found if key and size]
     if not records or len(records) != total:
         return _parse_page_by_expat(body)
     outside = text[: text.index("<Contents>")] + text[text.rindex("</Contents>") :]

@@ -1,0 +1,119 @@
+"""Settle what the places of a run, its trash among them, are to each other before anything is listed."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from sterna.jobs.settings import Settings
+from sterna.model.errors import WrongSetting
+from sterna.model.location import BucketPath, LocalPath, Location, parse_location
+from sterna.model.units import printable
+from sterna.planning.guard import Places, Remembered, before_listing, refuse
+from sterna.planning.patterns import Sequence as Pattern
+from sterna.planning.patterns import Wild
+from sterna.planning.rules import Rule
+from sterna.stores.folder import translate
+
+
+def check_places(settings: Settings, source: Location, destination: Location) -> None:
+    """Ask the guards that need no listing; raises GuardRefused."""
+    if settings.deletion is not None:
+        fingerprint = settings.filters.fingerprint
+        places = Places(_resolved(source), _resolved(destination), filters=fingerprint, home=_home())
+        refuse(before_listing(places, Remembered(), settings.deletion.allowed))
+
+
+def with_trash(settings: Settings, source: Location, destination: Location) -> Settings:
+    """The settings with the place for this run in their trash, ``TRASH/<time>``, and with that trash out of sight.
+
+    A bucket's trash is a prefix of that bucket, as ``s3://bucket/prefix`` or from the bucket's top; a folder's is a
+    folder on the same file system. Raises WrongSetting for what cannot be one.
+    """
+    if not settings.trash:
+        return settings
+    run = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
+    said = printable(settings.trash)
+    if isinstance(destination, BucketPath):
+        prefix = _prefix_of_trash(settings.trash, destination)
+        inside = _below(prefix, destination.path)
+        if isinstance(source, BucketPath) and source.bucket == destination.bucket and _below(prefix, source.path):
+            raise WrongSetting(
+                f"--trash {said} is inside the source, so the next run would carry it; name another place."
+            )
+        place = f"{prefix}/{run}"
+    else:
+        if settings.trash.startswith("s3://"):
+            raise WrongSetting(f"--trash {said} is in a bucket, and the destination is a folder; name a folder.")
+        if settings.symlinks == "store":
+            raise WrongSetting(
+                "--trash takes files and no links, and --symlinks store writes over links; leave one off."
+            )
+        folder, target = Path(os.path.realpath(settings.trash)), Path(os.path.realpath(destination.path))
+        inside = _below(folder.as_posix(), target.as_posix())
+        if _device(folder) != _device(target):
+            raise WrongSetting(
+                f"--trash {said} is on another file system than {printable(str(destination))}, so files cannot just be"
+                " moved there; name a folder on the same one."
+            )
+        place = str(folder / run)
+    if inside == "":
+        raise WrongSetting(f"--trash {said} is the destination itself; name a place below it or beside it.")
+    filters = settings.filters
+    if inside is not None:
+        rule = Rule(False, f"--trash {settings.trash}", "--trash", (Pattern((inside + "/", Wild.PATH)),))
+        filters = replace(filters, rules=(rule, *filters.rules))
+    return replace(settings, trash=place, filters=filters)
+
+
+def _prefix_of_trash(text: str, destination: BucketPath) -> str:
+    said = printable(text)
+    prefix = text
+    if text.startswith("s3://"):
+        location = parse_location(text)
+        assert isinstance(location, BucketPath)
+        if location.bucket != destination.bucket:
+            raise WrongSetting(
+                f"--trash {said} is in another bucket than the destination; name a prefix of {destination.bucket}."
+            )
+        prefix = location.path
+    prefix = prefix.rstrip("/")
+    if not prefix or prefix.startswith("/"):
+        raise WrongSetting(f"--trash {said} is no prefix; write one as trash, or s3://{destination.bucket}/trash.")
+    return prefix
+
+
+def _below(place: str, root: str) -> str | None:
+    """The key that a place has below a root, empty where they are one; None where it is elsewhere."""
+    if place == root:
+        return ""
+    start = root.rstrip("/") + "/" if root else ""
+    return place[len(start) :] if place.startswith(start) else None
+
+
+def _device(path: Path) -> int:
+    """The file system that a path is on, or will be made on."""
+    while True:
+        try:
+            return path.stat().st_dev
+        except FileNotFoundError:
+            if path == path.parent:
+                raise
+            path = path.parent
+        except OSError as error:
+            raise translate(error, "look at", str(path)) from error
+
+
+def _resolved(location: Location) -> Location:
+    """A local path with its symbolic links followed: two names of one folder must be seen to be one."""
+    return LocalPath(Path(os.path.realpath(location.path))) if isinstance(location, LocalPath) else location
+
+
+def _home() -> Path | None:
+    try:
+        return Path(os.path.realpath(Path.home()))
+    except RuntimeError:  # a user without an entry, and without HOME
+        return None
