@@ -296,13 +296,36 @@ def test_H83_an_object_is_not_copied_onto_itself(sterna: Sterna, bucket: Bucket)
 
 def test_two_servers_and_two_users_are_refused_in_one_sentence(sterna: Sterna, bucket: Bucket) -> None:
     bucket.put("a", b"1")
-    for verb in ("sync", "copy"):
-        done = sterna(verb, "--destination-endpoint-url", "http://example.invalid:9", bucket.url(), "s3://elsewhere")
-        assert done.code == 2
-        assert "different servers" in done.err
-        done = sterna(verb, "--destination-no-sign-request", bucket.url(), "s3://elsewhere")
-        assert done.code == 2
-        assert "different credentials" in done.err
+    done = sterna("copy", "--destination-endpoint-url", "http://example.invalid:9", bucket.url(), "s3://elsewhere")
+    assert done.code == 2
+    assert "different servers" in done.err
+    done = sterna("copy", "--destination-no-sign-request", bucket.url(), "s3://elsewhere")
+    assert done.code == 2
+    assert "different credentials" in done.err
+
+
+def test_two_servers_are_compared_and_the_first_object_to_be_copied_ends_the_run(
+    sterna: Sterna, front: Front, bucket: Bucket, other: Bucket
+) -> None:
+    fill(bucket, {"p/same": b"1", "p/sub/same": b"22"})
+    assert sterna("sync", bucket.url("p"), other.url("p")).code == 0
+    assert front.upstream is not None
+    # The same server at another port, which nobody can know.
+    across = ("--destination-endpoint-url", front.upstream.endpoint_url, bucket.url("p"), other.url("p"))
+    assert sterna("sync", *across).code == 0
+    assert sterna("verify", *across).code == 0
+
+    bucket.put("p/new", b"333")
+    other.put("p/foreign", b"4")
+    planned = sterna("sync", "--dry-run", *across)
+    assert planned.code == 0, planned.err
+    assert "would copy 1 object" in planned.out
+    assert "different servers" in planned.err
+    for deleting in ((), ("--delete",)):
+        done = sterna("sync", *deleting, *across)
+        assert done.code == 2, done.out + done.err
+        assert "different servers" in done.out + done.err
+        assert other.contents() == {"p/same": b"1", "p/sub/same": b"22", "p/foreign": b"4"}
 
 
 def test_a_missing_destination_is_named_before_anything_is_copied(sterna: Sterna, bucket: Bucket) -> None:

@@ -1,4 +1,4 @@
-"""Open two buckets between which the server can copy by itself, or say why it cannot."""
+"""Open two buckets, and find out whether the server can copy from one to the other by itself."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from sterna.wire.endpoints import is_one_server
 @asynccontextmanager
 async def open_buckets(
     source: BucketPath, destination: BucketPath, settings: Settings, tally: Tally, *, emit: Emit = ignore
-) -> AsyncIterator[tuple[S3Store, S3Store]]:
-    """The stores of source and destination, which are on one server and reached as one user. Nothing is asked of the
-    server yet; where it is may stand in a profile, which is read here. Raises WrongSetting.
+) -> AsyncIterator[tuple[S3Store, S3Store, WrongSetting | None]]:
+    """The stores of source and destination, and why the server cannot copy from one to the other, if it cannot: they can
+    be listed and compared all the same. Nothing is asked of a server yet; where it is may stand in a profile, which is
+    read here.
 
     The destination's requests name what is to be copied, so who may write there must be allowed to read the source:
     another user's credentials would be of no use. A source that everybody may read needs none.
@@ -32,19 +33,25 @@ async def open_buckets(
     ):
         await left.client.prepare()
         await right.client.prepare()
-        here, there = printable(str(source)), printable(str(destination))
-        if not is_one_server(left.client.settled_side.addressing, right.client.settled_side.addressing):
-            raise WrongSetting(
-                f"{here} and {there} are on different servers, and Sterna copies only within one as yet;"
-                " sync to a folder, and from there."
-            )
-        identity = settings.source.identity
-        if not identity.anonymous and identity != settings.destination.identity:
-            raise WrongSetting(
-                f"{here} and {there} are to be reached with different credentials, and the server copies with one;"
-                " give both sides those that may read the one and write the other."
-            )
-        yield left, right
+        yield left, right, _obstacle(source, destination, settings, left, right)
+
+
+def _obstacle(
+    source: BucketPath, destination: BucketPath, settings: Settings, left: S3Store, right: S3Store
+) -> WrongSetting | None:
+    here, there = printable(str(source)), printable(str(destination))
+    if not is_one_server(left.client.settled_side.addressing, right.client.settled_side.addressing):
+        return WrongSetting(
+            f"{here} and {there} are on different servers, and Sterna copies only within one as yet;"
+            " sync to a folder, and from there."
+        )
+    identity = settings.source.identity
+    if not identity.anonymous and identity != settings.destination.identity:
+        return WrongSetting(
+            f"{here} and {there} are to be reached with different credentials, and the server copies with one;"
+            " give both sides those that may read the one and write the other."
+        )
+    return None
 
 
 def refuse_overlap(source: BucketPath, destination: BucketPath) -> None:

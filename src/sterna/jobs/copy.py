@@ -62,7 +62,9 @@ async def copy(
         if isinstance(source, BucketPath) and isinstance(destination, BucketPath):
             from sterna.jobs.between import open_buckets
 
-            async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
+            async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right, obstacle):
+                if obstacle is not None:
+                    raise obstacle
                 return await _across(left, right, settings, ledger, stop)
         raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
     finally:

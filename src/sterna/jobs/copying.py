@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from sterna.jobs.carriers import Carrier, kept_first, trash_of
 from sterna.jobs.settings import Settings
 from sterna.model.actions import Action, Verb
-from sterna.model.errors import ObjectGone, SternaError
+from sterna.model.errors import ObjectGone, SternaError, WrongSetting
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
@@ -25,11 +25,25 @@ from sterna.stores.s3 import Look, S3Store
 
 @asynccontextmanager
 async def copy_carrier(
-    source: S3Store, target: S3Store, settings: Settings, tally: Tally, stop: Stop
+    source: S3Store,
+    target: S3Store,
+    settings: Settings,
+    tally: Tally,
+    stop: Stop,
+    obstacle: WrongSetting | None = None,
 ) -> AsyncIterator[Carrier]:
-    """From a bucket into another of the same server, which does the copying."""
+    """From a bucket into another of the same server, which does the copying. Where there is an ``obstacle``, both are
+    compared all the same, and the first object that would have to be copied ends the run with it.
+    """
     copier = Copier(source, target, settings.upload, settings.limits, tally)
-    mover = Mover(kept_first(copier.carry, trash_of(target, settings)), target.client.gate, stop)
+
+    async def refuse(action: Action) -> Outcome:
+        assert obstacle is not None
+        stop.request(obstacle.sentence, obstacle.exit_code)
+        return Outcome(Verb.COPY.value, action.key, Status.FAILED, because=action.because).fail(obstacle)
+
+    carry = refuse if obstacle is not None else kept_first(copier.carry, trash_of(target, settings))
+    mover = Mover(carry, target.client.gate, stop)
 
     async def look(action: Action) -> Action | Outcome:
         return await _look_at_both(source, target, action, settings.compare)

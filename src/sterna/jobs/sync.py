@@ -18,7 +18,7 @@ from sterna.jobs.sides import open_bucket, open_folder
 from sterna.jobs.source import must_hold_something
 from sterna.jobs.standby import Standby, scout_for
 from sterna.model.errors import WrongSetting
-from sterna.model.events import Emit, Summary, Tally, ignore
+from sterna.model.events import Emit, Notice, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
 from sterna.planning.filters import Filter
@@ -111,10 +111,12 @@ async def sync(
 
             if settings.deletion is None:  # with it, the guards ask
                 refuse_overlap(source, destination)
-            async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right):
+            async with open_buckets(source, destination, settings, tally, emit=ledger.heard) as (left, right, obstacle):
+                if obstacle is not None and dry_run:
+                    ledger.heard(Notice(f"{obstacle.sentence} Here they are only compared.", "warning", "obstacle"))
                 if settings.deletion is None:
                     await must_hold_something(left, instead=_ONE)
-                async with copy_carrier(left, right, settings, tally, stop) as carrier:
+                async with copy_carrier(left, right, settings, tally, stop, obstacle) as carrier:
                     with _deleter(settings, right, stop, keeps_markers=False) as deleter:
                         return await flow(
                             left, right, carrier, ledger, stop,
