@@ -28,7 +28,9 @@ class Reviewer:
             prices = default_prices() if all(at == AWS for at in self._buckets) else NO_PRICES
         self._is_download = not isinstance(ends[1], BucketPath)
         route = Route(not self._is_download, header.storage_class or "STANDARD")
-        self._estimator = Estimator(route, prices, _gets_for if self._is_download else _puts_for, header.created_s * 10**9)
+        self._estimator = Estimator(
+            route, prices, _gets_for if self._is_download else _puts_for, header.created_s * 10**9
+        )
         self._todo = 0
 
     def add(self, actions: Sequence[Action]) -> None:
