@@ -10,8 +10,8 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench bench-quick ceph versitygw e2e-ceph e2e-versitygw thorough extended wheel lock \
-	clean moved
+.PHONY: help setup demo test lint format bench bench-quick ceph versitygw e2e-ceph e2e-versitygw thorough differential extended \
+	wheel lock clean moved
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,6 +87,14 @@ e2e-versitygw: $(READY) ## the end-to-end tests against versitygw, built first
 
 thorough: $(READY) ## whole commands in many ways: plans, deletions, names, copies, limits
 	$(PY) -m pytest -m "thorough and not extended" $(ARGS)
+
+# 75 is what the installer says where it could not have aws-cli; any other failure is one.
+differential: $(READY) ## the same data synced by Sterna and by aws-cli, installed first: what both leave behind compared
+	@$(PY) -m tests.differential.aws; case $$? in \
+		0) $(PY) -m pytest -m differential tests/differential $(ARGS) ;; \
+		75) ;; \
+		*) exit 1 ;; \
+	esac
 
 extended: $(READY) ## the tests that take minutes: larger property budgets, crashes, soak
 	$(PY) -m pytest -m extended --timeout=1800 -o faulthandler_timeout=1750 $(ARGS)
