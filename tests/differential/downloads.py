@@ -24,8 +24,14 @@ DOWNLOADS = (
     _Down(name="prefix-within-a-prefix", source=_BELOW, source_at="p/q", target={"q/x": b"1"}, target_at="q"),
     _Down(name="odd-prefix", source={"100%/a b+c%20é/#?/x": b"1", "100%/a b": b"2"}, source_at="100%/a b+c%20é/#?/"),
     _Down(name="prefix-that-is-an-object-too", source={"p/a": b"1", "p": b"2"}, source_at="p"),
-    _Down(name="prefix-that-is-an-object-only", source={"p": b"2"}, source_at="p", ours=""),
-    _Down(name="no-such-prefix", source={"a": b"1"}, source_at="typo", target={"x": b"1"}, ours=""),
+    _Down(
+        name="prefix-that-is-an-object-only", source={"p": b"2"}, source_at="p",
+        ours="", because="A prefix without objects", differs=codes(0, 4),
+    ),
+    _Down(
+        name="no-such-prefix", source={"a": b"1"}, source_at="typo", target={"x": b"1"},
+        ours="", because="A prefix without objects", differs=codes(0, 4),
+    ),
     _Down(
         name="no-such-prefix-to-a-new-folder", source={"a": b"1"}, source_at="typo", target=None,
         ours="", because="A prefix without objects", differs=codes(0, 4),

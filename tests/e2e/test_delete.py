@@ -367,7 +367,7 @@ def test_ctrl_c_between_two_batches_leaves_the_rest_and_says_so(
     front.before("DeleteObjects", call=lambda _: started.send(signal.SIGINT))
     done = started.wait()
     assert done.code == 130, said(done)
-    assert "100 deletions were left for the next run, since the run was ended" in said(done)
+    assert "100 deletions were left undone, since the run was ended" in said(done)
     assert len(bucket.keys("p/x")) == 100
     assert sterna(*run).code == 0
     assert below(bucket) == TREE

@@ -73,7 +73,7 @@ def test_H82_a_transfer_that_fails_leaves_all_deletions_for_the_next_run(
     front.fault("Put", key="p/d/b", nth="always", kind=fault)
     ran = up(case)
     assert (ran.summary.exit_code, ran.summary.deleted) == (1, 0), ran.said
-    told = "3 deletions were left for the next run, since 1 of what was to be carried first failed."
+    told = "3 deletions were left undone, since 1 of what was to be carried first failed."
     assert told in ran.summary.notices
     assert ORPHANS.items() <= case.truth().items()
     assert not [one for one in front.requests if one.operation.startswith("Delete") and "gone" in one.key]

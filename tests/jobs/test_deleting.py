@@ -187,7 +187,7 @@ def test_an_end_that_is_asked_for_while_batches_go_leaves_the_rest_and_says_so()
     summary = run([listed(2500)], [[]])
     assert eraser.batches == [1000]
     assert summary.deleted == 1000
-    assert "1,500 deletions were left for the next run, since the run was ended." in summary.notices
+    assert "1,500 deletions were left undone, since the run was ended." in summary.notices
 
 
 def test_a_failed_transfer_leaves_all_deletions_for_the_next_run() -> None:
@@ -195,7 +195,7 @@ def test_a_failed_transfer_leaves_all_deletions_for_the_next_run() -> None:
     summary = run([listed(2)], [[upload("a"), upload("b")]], failing=["b"])
     assert (eraser.batches, summary.exit_code, summary.deleted) == ([], 1, 0)
     assert summary.notices == [
-        "2 deletions were left for the next run, since 1 of what was to be carried first failed."
+        "2 deletions were left undone, since 1 of what was to be carried first failed."
     ]
 
 
@@ -237,7 +237,7 @@ def test_H86_what_ends_each_deletion_of_a_batch_is_not_asked_for_again() -> None
     run = Run(eraser := Eraser(refuse_all))
     summary = run([listed(2500)], [[]])
     assert (eraser.batches, summary.failed, summary.exit_code) == ([1000], 1000, 3)
-    assert "1,500 deletions were left for the next run, since they would end as those before." in summary.notices
+    assert "1,500 deletions were left undone, since they would end as those before." in summary.notices
 
 
 def forget_keys(outcomes: list[Outcome]) -> None:

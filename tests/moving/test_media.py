@@ -27,6 +27,12 @@ from sterna.moving.media import guess_type
         (".json", "application/json"),
         ("dir.txt/.hidden", ""),
         ("a;b,c.txt", "text/plain"),
+        ("site/app.js", "text/javascript"),
+        ("site/font.woff2", "font/woff2"),
+        ("photo.WEBP", "image/webp"),
+        ("README.md", "text/markdown"),
+        ("report.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("feed.xml", "text/xml"),
         ("é🐦.pdf", "application/pdf"),
     ],
 )

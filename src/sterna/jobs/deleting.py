@@ -175,7 +175,7 @@ class Deleter:
 
     def _leave(self, ledger: Ledger, count: int, why: str) -> None:
         were = _number(count, "deletion was", "deletions were")
-        ledger.notice(f"{were} left for the next run, {why}.", "warning", "deletions-left")
+        ledger.notice(f"{were} left undone, {why}.", "warning", "deletions-left")
 
     def _keeps_folder(self, path: str) -> bool:
         return self._folders is None or path in self._folders

@@ -92,7 +92,7 @@ async def sync(
                             )  # fmt: skip
         if isinstance(source, BucketPath) and isinstance(destination, LocalPath):
             async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
-                if not os.path.lexists(destination.path):
+                if settings.deletion is None or not os.path.lexists(destination.path):  # else the guards ask
                     await must_hold_something(bucket, instead=_ONE)
                 with _target_folder(destination, settings, dry_run=dry_run) as folder:
                     scout_for(standby, folder, settings)
