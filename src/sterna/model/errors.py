@@ -129,6 +129,10 @@ class DiskFull(LocalFault):
     """No room is left; further downloads would fail as well."""
 
 
+class JournalUnusable(LocalFault):
+    """The journal cannot be opened, or kept any longer. A run that needs nothing of what it knew goes on without it."""
+
+
 class Unsupported(SternaError):
     """The server does not know this operation or header; another way may exist."""
 

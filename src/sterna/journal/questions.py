@@ -1,0 +1,146 @@
+"""What a journal can be asked: a function for each question, of a connection and of what is committed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from operator import lt
+
+from sterna.journal.boot import boot_id
+from sterna.journal.route import Route
+from sterna.journal.rows import (
+    OUTCOME_COLUMNS,
+    Row,
+    flight_keys,
+    key_bytes,
+    key_text,
+    open_download,
+    open_upload,
+    past_outcome,
+    past_run,
+    synced,
+)
+from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, PastRun, Synced
+from sterna.model.errors import Corrupt
+
+PAGE = 1000
+_UPLOADS = "SELECT token, run, key, id, source, part_size, checksum, copy, begun_ns FROM uploads"
+_DOWNLOADS = "SELECT temporary, run, key, source, checksum, begun_ns FROM downloads"
+_RUNS = (
+    "SELECT number, name, command, source, target, started_ns, ended_ns, state, exit_code, verdict, counts, notes, filters,"
+    " options, durable, boot, sterna FROM runs"
+)
+
+
+def route_of(connection: sqlite3.Connection) -> Route:
+    """Whose journal this is. Of a path that is not UTF-8 the other bytes are written out."""
+    facts = dict(connection.execute("SELECT name, value FROM meta").fetchall())
+    return Route(facts["source"], facts["target"], facts.get("source_endpoint", ""), facts.get("target_endpoint", ""))
+
+
+# Runs
+
+
+def runs(connection: sqlite3.Connection, most: int = 100) -> list[PastRun]:
+    """The last runs, the newest first."""
+    return [past_run(row) for row in connection.execute(f"{_RUNS} ORDER BY number DESC LIMIT ?", (most,))]
+
+
+def run_named(connection: sqlite3.Connection, name: str) -> PastRun | None:
+    """The run of this name, if it was one of these locations."""
+    row = connection.execute(f"{_RUNS} WHERE name = ?", (name,)).fetchone()
+    return past_run(row) if row else None
+
+
+def last_ended(connection: sqlite3.Connection) -> PastRun | None:
+    """The last run that came to its own end, whatever its exit code: the one whose notes the guards ask for."""
+    row = connection.execute(f"{_RUNS} WHERE state = 'ended' ORDER BY number DESC LIMIT 1").fetchone()
+    return past_run(row) if row else None
+
+
+def outcomes(
+    connection: sqlite3.Connection, run: int, statuses: Sequence[str] = ("failed", "left")
+) -> Iterator[PastOutcome]:
+    """What a run did not do, in the order in which it ended; reads on as it is asked."""
+    marks = ", ".join("?" * len(statuses))
+    sql = f"SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE run = ? AND status IN ({marks}) ORDER BY number"
+    return map(past_outcome, connection.execute(sql, (run, *statuses)))
+
+
+def unfinished(connection: sqlite3.Connection, run: int) -> list[str]:
+    """Keys that a run had in hand when it died, and of which nothing came that the journal knows, in key order.
+
+    What it deleted in its last moments may be among them. There are some thousands at most: the ranges in flight.
+    """
+    ended = {key for (key,) in connection.execute("SELECT key FROM outcomes WHERE run = ?", (run,))}
+    keys = []
+    for (data,) in connection.execute("SELECT keys FROM flights WHERE run = ?", (run,)).fetchall():
+        for key in flight_keys(data):
+            row = connection.execute("SELECT run FROM tree WHERE key = ?", (key,)).fetchone()
+            if key not in ended and (row is None or row[0] != run):
+                keys.append(key)
+    return [key_text(key) for key in sorted(keys)]
+
+
+def doubtful_runs(connection: sqlite3.Connection) -> frozenset[int]:
+    """Runs that did not flush what they wrote, before the last start of this machine."""
+    now = boot_id()
+    rows = connection.execute("SELECT number, boot FROM runs WHERE durable = 0")
+    return frozenset(number for number, boot in rows if not now or boot != now)
+
+
+# The last-synced tree
+
+
+def tree_page(
+    connection: sqlite3.Connection, after: bytes, doubtful: frozenset[int], most: int = PAGE
+) -> tuple[list[Synced], bytes]:
+    """The next keys of the last-synced tree in the order of their bytes, and where to go on; empty at the end.
+
+    By pages, since one long read would keep SQLite from emptying its WAL. Raises Corrupt where keys do not ascend.
+    """
+    sql = "SELECT key, run, source, target FROM tree WHERE key > ? ORDER BY key LIMIT ?"
+    rows: list[Row] = connection.execute(sql, (after, most)).fetchall()
+    if not rows:
+        return [], after
+    keys = [row[0] for row in rows]
+    if not (after < keys[0] and all(map(lt, keys, keys[1:]))):
+        raise Corrupt("The journal gives keys out of order: it is damaged, and nothing is decided by it.")
+    return synced(rows, doubtful), keys[-1]
+
+
+def tree(connection: sqlite3.Connection, start_after: str = "") -> Iterator[list[Synced]]:
+    """The whole tree, page by page."""
+    doubtful, after = doubtful_runs(connection), key_bytes(start_after)
+    while True:
+        page, after = tree_page(connection, after, doubtful)
+        if not page:
+            return
+        yield page
+
+
+def last_synced(connection: sqlite3.Connection, key: str) -> Synced | None:
+    """What both sides had under one key when they were last the same."""
+    row = connection.execute("SELECT key, run, source, target FROM tree WHERE key = ?", (key_bytes(key),)).fetchone()
+    return synced([row], doubtful_runs(connection))[0] if row else None
+
+
+# Transfers that can be taken up again
+
+
+def open_uploads(connection: sqlite3.Connection) -> list[OpenUpload]:
+    """Multipart uploads and copies in parts that may be open on the server, in key order, with the parts it has."""
+    sql = "SELECT number, size, etag, crc FROM parts WHERE token = ? ORDER BY number"
+    return [
+        open_upload(row, connection.execute(sql, (row[0],)).fetchall())
+        for row in connection.execute(f"{_UPLOADS} ORDER BY key").fetchall()
+    ]
+
+
+def open_downloads(connection: sqlite3.Connection) -> list[OpenDownload]:
+    """Downloads without their final names, in key order, with the ranges that are written."""
+    sql = "SELECT start, end, crc FROM ranges WHERE temporary = ? ORDER BY start"
+    return [
+        open_download(row, connection.execute(sql, (row[0],)).fetchall())
+        for row in connection.execute(f"{_DOWNLOADS} ORDER BY key").fetchall()
+    ]
