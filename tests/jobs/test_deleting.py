@@ -194,9 +194,7 @@ def test_a_failed_transfer_leaves_all_deletions_for_the_next_run() -> None:
     run = Run(eraser := Eraser())
     summary = run([listed(2)], [[upload("a"), upload("b")]], failing=["b"])
     assert (eraser.batches, summary.exit_code, summary.deleted) == ([], 1, 0)
-    assert summary.notices == [
-        "2 deletions were left undone, since 1 of what was to be carried first failed."
-    ]
+    assert summary.notices == ["2 deletions were left undone, since 1 of what was to be carried first failed."]
 
 
 def test_a_transfer_of_which_nobody_knows_leaves_all_deletions() -> None:
