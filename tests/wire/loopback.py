@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[int]:
+async def listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """The port, where ``serve`` talks to each connection until it returns or the client leaves.
 
     Afterwards all of them are closed. A transport that the end of its loop cuts off would be reported later, as a
@@ -29,7 +30,7 @@ async def listening(serve: Serve) -> AsyncIterator[int]:
         except ConnectionError:
             pass
 
-    server = await asyncio.start_server(to_its_end, "127.0.0.1", 0)
+    server = await asyncio.start_server(to_its_end, "127.0.0.1", 0, ssl=tls)
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:

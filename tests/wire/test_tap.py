@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
 
 import pytest
 import uvloop
@@ -17,7 +18,9 @@ from sterna.wire.connection import Connection
 from sterna.wire.limits import Allowance
 from sterna.wire.pool import Pool, Timeouts
 from sterna.wire.tap import LEAST
-from tests.wire.test_pool import serving
+from tests.wire.loopback import listening
+from tests.wire.secured import Peer, pool_of, reset, secured, server_context
+from tests.wire.test_pool import endpoint, no_tls
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sockets are shared with threads on Linux")
 
@@ -28,12 +31,14 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 
 
 class ThreadSink:
-    """Takes the body into memory in a thread; ``hold`` keeps that thread from going on, as a slow disk does."""
+    """Takes the body into memory in a thread, ``at_once`` bytes before others have their turn; ``hold`` keeps that thread
+    from going on, as a slow disk does.
+    """
 
     drains = True
     is_full = False
 
-    def __init__(self, error: SternaError | None = None) -> None:
+    def __init__(self, error: SternaError | None = None, at_once: int = 1 << 30) -> None:
         self.got = bytearray()
         self.by_loop = 0
         self.drained: list[int] = []
@@ -42,6 +47,7 @@ class ThreadSink:
         self.hold = threading.Event()
         self.hold.set()
         self._error = error
+        self._at_once = at_once
         self._buffer = bytearray(1 << 16)
 
     def room(self) -> memoryview:
@@ -69,8 +75,9 @@ class ThreadSink:
         assert self.hold.wait(30)
         if self._error is not None:
             raise self._error
-        while left:
-            count = take(memoryview(self._buffer)[:left], left)
+        until = len(self.got) + min(left, self._at_once)
+        while len(self.got) < until:
+            count = take(memoryview(self._buffer)[: until - len(self.got)], left)
             if not count:
                 return
             left -= count
@@ -90,23 +97,40 @@ def run(request: pytest.FixtureRequest) -> Callable[[Callable[[], Coroutine[Any,
 Run = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 
 
-@asynccontextmanager
-async def connected(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
-    timeouts: Timeouts | None = None,
-) -> AsyncIterator[tuple[Pool, Connection]]:
-    """A connection to a server that has read the head of a request whenever ``serve`` is called."""
+class Connected(Protocol):
+    """Connects to a server that has read the head of a request whenever ``serve`` is called."""
 
-    async def each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readuntil(b"\r\n\r\n"):
-            await serve(reader, writer)
+    def __call__(
+        self,
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+        timeouts: Timeouts | None = None,
+    ) -> AbstractAsyncContextManager[tuple[Pool, Connection]]: ...
 
-    async with serving(each, timeouts) as pool:
-        connection = await pool.open()
-        try:
-            yield pool, connection
-        finally:
-            pool.release(connection)
+
+@pytest.fixture(params=["plain", "TLS"])
+def connected(request: pytest.FixtureRequest) -> Connected:
+    @asynccontextmanager
+    async def connected(
+        serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]],
+        timeouts: Timeouts | None = None,
+    ) -> AsyncIterator[tuple[Pool, Connection]]:
+        async def each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.readuntil(b"\r\n\r\n"):
+                await serve(reader, writer)
+
+        async with listening(each, server_context() if request.param == "TLS" else None) as port:
+            if request.param == "TLS":
+                pool = pool_of(port, timeouts)
+            else:
+                pool = Pool(endpoint(f"http://127.0.0.1:{port}"), None, no_tls, timeouts or Timeouts())
+            connection = await pool.open()
+            try:
+                yield pool, connection
+            finally:
+                pool.release(connection)
+                await pool.close()
+
+    return connected
 
 
 async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -114,7 +138,7 @@ async def whole(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await writer.drain()
 
 
-def test_all_comes_in_order_and_the_connection_serves_again(run: Run) -> None:
+def test_all_comes_in_order_and_the_connection_serves_again(run: Run, connected: Connected) -> None:
     async def test() -> None:
         async with connected(whole) as (_, connection):
             for _ in range(3):
@@ -130,7 +154,7 @@ def test_all_comes_in_order_and_the_connection_serves_again(run: Run) -> None:
     run(test)
 
 
-def test_a_body_that_is_not_worth_a_thread_is_read_by_the_loop(run: Run) -> None:
+def test_a_body_that_is_not_worth_a_thread_is_read_by_the_loop(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % (LEAST - 1) + BODY[: LEAST - 1])
 
@@ -144,7 +168,7 @@ def test_a_body_that_is_not_worth_a_thread_is_read_by_the_loop(run: Run) -> None
     run(test)
 
 
-def test_H37_a_server_that_leaves_early_is_a_lost_connection(run: Run) -> None:
+def test_H37_a_server_that_leaves_early_is_a_lost_connection(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % SIZE + BODY[: SIZE // 2])
         await writer.drain()
@@ -161,7 +185,7 @@ def test_H37_a_server_that_leaves_early_is_a_lost_connection(run: Run) -> None:
     run(test)
 
 
-def test_more_than_was_announced_is_never_taken_for_the_next_answer(run: Run) -> None:
+def test_more_than_was_announced_is_never_taken_for_the_next_answer(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % (SIZE - 100) + BODY)
         await writer.drain()
@@ -180,7 +204,7 @@ def test_more_than_was_announced_is_never_taken_for_the_next_answer(run: Run) ->
     run(test)
 
 
-def test_whoever_gives_up_leaves_no_thread_behind_that_still_fills_the_sink(run: Run) -> None:
+def test_whoever_gives_up_leaves_no_thread_behind_that_still_fills_the_sink(run: Run, connected: Connected) -> None:
     async def test() -> None:
         async with connected(whole) as (_, connection):
             sink = ThreadSink()
@@ -201,7 +225,7 @@ def test_whoever_gives_up_leaves_no_thread_behind_that_still_fills_the_sink(run:
     run(test)
 
 
-def test_giving_up_while_nothing_comes_takes_no_time(run: Run) -> None:
+def test_giving_up_while_nothing_comes_takes_no_time(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % SIZE + BODY[:100_000])
         await reader.read()
@@ -220,7 +244,7 @@ def test_giving_up_while_nothing_comes_takes_no_time(run: Run) -> None:
     run(test)
 
 
-def test_H38_a_stalled_body_is_ended(run: Run) -> None:
+def test_H38_a_stalled_body_is_ended(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % SIZE + BODY[: SIZE // 2])
         await reader.read()
@@ -233,7 +257,7 @@ def test_H38_a_stalled_body_is_ended(run: Run) -> None:
     run(test)
 
 
-def test_H38_a_dripping_body_is_ended(run: Run) -> None:
+def test_H38_a_dripping_body_is_ended(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % SIZE + BODY[:1000])
         for _ in range(1000):
@@ -250,7 +274,7 @@ def test_H38_a_dripping_body_is_ended(run: Run) -> None:
     run(test)
 
 
-def test_too_few_bytes_to_wake_a_thread_for_are_progress(run: Run) -> None:
+def test_too_few_bytes_to_wake_a_thread_for_are_progress(run: Run, connected: Connected) -> None:
     size = LEAST + 200_000
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -271,7 +295,7 @@ def test_too_few_bytes_to_wake_a_thread_for_are_progress(run: Run) -> None:
     run(test)
 
 
-def test_a_limit_that_is_set_meanwhile_holds_for_the_rest(run: Run) -> None:
+def test_a_limit_that_is_set_meanwhile_holds_for_the_rest(run: Run, connected: Connected) -> None:
     async def test() -> None:
         go_on = asyncio.Event()
 
@@ -297,7 +321,7 @@ def test_a_limit_that_is_set_meanwhile_holds_for_the_rest(run: Run) -> None:
     run(test)
 
 
-def test_H49_what_the_disk_says_ends_the_exchange(run: Run) -> None:
+def test_H49_what_the_disk_says_ends_the_exchange(run: Run, connected: Connected) -> None:
     async def test() -> None:
         async with connected(whole) as (_, connection):
             sink = ThreadSink(DiskFull("The disk is full."))
@@ -309,7 +333,7 @@ def test_H49_what_the_disk_says_ends_the_exchange(run: Run) -> None:
     run(test)
 
 
-def test_a_surprise_in_the_thread_reaches_whoever_waits(run: Run) -> None:
+def test_a_surprise_in_the_thread_reaches_whoever_waits(run: Run, connected: Connected) -> None:
     class Surprised(ThreadSink):
         def _drain(self, take: Callable[[memoryview, int], int], left: int) -> None:
             raise MemoryError
@@ -319,5 +343,136 @@ def test_a_surprise_in_the_thread_reaches_whoever_waits(run: Run) -> None:
             with pytest.raises(MemoryError):
                 await connection.exchange(GET, sink=Surprised())
             assert not connection.reusable
+
+    run(test)
+
+
+def test_the_end_of_a_body_is_waited_for_by_its_own_size(run: Run, connected: Connected) -> None:
+    """After a thread has waited for much, and left off with little still to come."""
+    rest = 100_000
+
+    async def test() -> None:
+        go_on = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(HEAD % SIZE + BODY[:1000])
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(BODY[1000:-rest])
+            await writer.drain()
+            await go_on.wait()
+            writer.write(BODY[-rest:])
+            await writer.drain()
+
+        async with connected(serve, Timeouts(idle_s=2)) as (_, connection):
+            sink = ThreadSink()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            await sink.started.wait()
+            sink._at_once = SIZE - rest - len(sink.got)
+            while len(sink.got) < SIZE - rest or connection.is_paused:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+            sink._at_once = SIZE
+            go_on.set()
+            await exchange
+            assert sink.got == BODY
+
+    run(test)
+
+
+def test_what_the_library_has_decrypted_needs_no_further_bytes(run: Run) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.send(HEAD % SIZE)
+        peer.send(BODY)  # in records that are full, also the last
+        peer.wait()
+
+    async def test() -> None:
+        with secured(talk) as port:
+            pool = pool_of(port, Timeouts(idle_s=2))
+            connection = await pool.open()
+            sink = ThreadSink(at_once=10_000)  # not a whole number of records, of which the last has 5728 bytes left
+            await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY
+            assert connection.reusable
+            pool.release(connection)
+            await pool.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("sent", [3, 10_000])
+def test_the_rest_of_a_record_is_waited_for_by_its_own_size(run: Run, sent: int) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.send(HEAD % SIZE + BODY[: -(16 << 10)])
+        last = peer.cipher(BODY[-(16 << 10) :])
+        peer.raw.sendall(last[:sent])
+        time.sleep(0.1)  # until it is in the hands of the library
+        peer.raw.sendall(last[sent:])
+        peer.request()
+        peer.send(HEAD % SIZE + BODY)
+
+    async def test() -> None:
+        with secured(talk) as port:
+            pool = pool_of(port, Timeouts(idle_s=2))
+            connection = await pool.open()
+            sink = ThreadSink()
+            await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY
+            assert (await connection.exchange(GET)).body == BODY
+            pool.release(connection)
+            await pool.close()
+
+    run(test)
+
+
+def test_records_of_any_size_are_taken(run: Run) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.send(HEAD % SIZE)
+        for start in range(2000):
+            peer.send(BODY[start : start + 1])
+        for start in range(2000, SIZE, 1400):
+            peer.send(BODY[start : start + 1400])
+        peer.wait()
+
+    async def test() -> None:
+        with secured(talk) as port:
+            pool = pool_of(port)
+            connection = await pool.open()
+            sink = ThreadSink()
+            await connection.exchange(GET, sink=sink)
+            assert sink.got == BODY
+            pool.release(connection)
+            await pool.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("how", ["without notice", "mid-record", "reset"])
+def test_H37_an_end_in_the_midst_of_a_body_over_TLS_is_a_lost_connection(run: Run, how: str) -> None:
+    def talk(peer: Peer) -> None:
+        peer.request()
+        peer.send(HEAD % SIZE + BODY[: SIZE // 2])
+        if how == "mid-record":
+            peer.raw.sendall(peer.cipher(bytes(10_000))[:5000])
+        elif how == "reset":
+            time.sleep(0.05)
+            reset(peer.raw)
+
+    async def test() -> None:
+        with secured(talk) as port:
+            pool = pool_of(port)
+            connection = await pool.open()
+            sink = ThreadSink()
+            with pytest.raises(
+                ConnectionLost, match="reset by peer|closed before all" if how == "reset" else "closed before all"
+            ):
+                await connection.exchange(GET, sink=sink)
+            if how != "reset":
+                assert sink.got == BODY[: SIZE // 2]
+            assert not connection.reusable
+            pool.release(connection)
+            await pool.close()
 
     run(test)

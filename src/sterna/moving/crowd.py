@@ -11,6 +11,7 @@ from typing import Final
 from sterna.wire.pace import idle_seconds
 
 ENOUGH: Final = 5  # four threads take what comes, and one more is at hand
+FEW: Final = 2  # where each byte is decrypted as well, more threads only wait for the interpreter's lock
 LOOK_S: Final = 0.06  # the system counts idle time in hundredths of a second
 _LEAST_IDLE: Final = 0.15  # of one processor: less is none
 
@@ -20,10 +21,16 @@ class Crowd:
 
     Each connection fills buffers of the system of up to 6 MB: 2 GiB through 16 of them took a seventh more of the
     processor than through 5 where server and disk were as fast as this machine (Linux 6.18, loopback). Where the
-    network is what is waited for, processors are idle, and nobody waits here.
+    network is what is waited for, processors are idle, and nobody waits here. ``enough`` says how many a few are.
     """
 
-    def __init__(self, idle: Callable[[], float] = idle_seconds, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        idle: Callable[[], float] = idle_seconds,
+        clock: Callable[[], float] = time.monotonic,
+        enough: Callable[[], int] = lambda: ENOUGH,
+    ) -> None:
+        self._enough = enough
         self._idle = idle
         self._clock = clock
         self._seen_s = self._seen_idle_s = 0.0
@@ -34,7 +41,7 @@ class Crowd:
     async def __aenter__(self) -> None:
         if not self._inside:  # nothing is known yet of what these will wait for
             self._seen_s, self._seen_idle_s, self._is_saturated = self._clock(), self._idle(), True
-        while self._inside >= ENOUGH and self._saturated():
+        while self._inside >= self._enough() and self._saturated():
             left = asyncio.get_running_loop().create_future()
             self._waiting.add(left)
             try:

@@ -13,7 +13,7 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import KIB, printable
 from sterna.moving.buffers import Buffers, Lease
-from sterna.moving.crowd import Crowd
+from sterna.moving.crowd import ENOUGH, FEW, Crowd
 from sterna.moving.disk import Disk
 from sterna.moving.parts import parts, range_size
 from sterna.moving.settings import DownloadOptions, Limits
@@ -51,7 +51,7 @@ class Downloader:
         self._tally = tally
         self._stop = stop
         self._gate = store.client.gate
-        self._crowd = Crowd()
+        self._crowd = Crowd(enough=lambda: FEW if store.client.decrypts else ENOUGH)
 
     async def carry(self, action: Action) -> Outcome | asyncio.Future[Outcome]:
         """Download one object; again from the start where it was replaced meanwhile."""

@@ -33,7 +33,6 @@ from sterna.wire.proxies import proxy_for
 from sterna.wire.retry import Budget, Retries, judge
 from sterna.wire.side import Side
 from sterna.wire.sigv4 import EMPTY_SHA256, UNSIGNED_PAYLOAD, Signer, sha256_hex
-from sterna.wire.tap import CAN_TAP
 
 Body = bytes | bytearray | memoryview | FilePart
 _HASH_INLINE = 256 * 1024  # bytes that SHA-256 does in 0.13 ms; above it, a thread hashes while the loop goes on
@@ -191,7 +190,12 @@ class Client:
     @property
     def taps_bodies(self) -> bool:
         """Whether threads read the bodies of large objects (see ``Tap``). Known after the first request."""
-        return bool(self._pools) and CAN_TAP and not self._pools[0].endpoint.is_tls
+        return bool(self._pools) and self._pools[0].taps_bodies
+
+    @property
+    def decrypts(self) -> bool:
+        """Whether answers come over TLS. Known after the first request."""
+        return bool(self._pools) and self._pools[0].endpoint.is_tls
 
     @property
     def hashes_payloads(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 from sterna.model.errors import ConnectionLost, Corrupt, ObjectChanged, SternaError
 from sterna.wire.limits import Throttle, Turnstile
 from sterna.wire.parser import HEAD_LIMIT, Head
-from sterna.wire.tap import LEAST, Tap, can_be_tapped, until_ended
+from sterna.wire.tap import LEAST, Tap, tap_of, until_ended
 
 _HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
 SLICE = 1024 * 1024  # a large body is handed over in slices: progress is seen, and a stalled one can be left
@@ -120,6 +120,7 @@ class Connection(asyncio.BufferedProtocol):
         "answers",
         "brings_object",
         "is_patient",
+        "is_to_tunnel",
         "moved",
         "progress_s",
         "reusable",
@@ -157,6 +158,7 @@ class Connection(asyncio.BufferedProtocol):
         self._tapping: asyncio.Task[None] | None = None
         self.reusable = True
         self.is_patient = False  # the answer may be long in coming, or come with a blank now and then
+        self.is_to_tunnel = False  # what follows an answer 2xx is no HTTP, whatever it says of its end (RFC 9110 9.3.6)
         self.answers = 0
         self.progress_s = loop.time()
         self.moved = 0
@@ -503,7 +505,8 @@ class Connection(asyncio.BufferedProtocol):
             self._buffer[:rest] = self._buffer[end : self._filled]
             self._filled = rest
         self._head = head
-        if not head.keep_alive or self._sending:
+        becomes_tunnel = self.is_to_tunnel and 200 <= head.status < 300
+        if (not head.keep_alive and not becomes_tunnel) or self._sending:
             self.reusable = False
         if self._bodyless or head.status in (204, 304):
             if rest:
@@ -545,9 +548,10 @@ class Connection(asyncio.BufferedProtocol):
     def _lend_or_pause(self) -> None:
         """Let the sink read the rest of a large body itself, where it can; else stop reading while it is full."""
         sink, transport = cast(Sink, self._sink), cast(asyncio.Transport, self._transport)
-        if self._left >= LEAST and sink.drains and self._throttle.down is None and can_be_tapped(transport):
+        if self._left >= LEAST and sink.drains and self._throttle.down is None:
+            self._tap = tap_of(self._loop, transport)
+        if self._tap is not None:
             self._pause()
-            self._tap = Tap(self._loop, transport)
             self._tapping = self._loop.create_task(self._drain(sink, self._tap))
         elif self._left and sink.is_full:
             self._pause()
@@ -563,7 +567,7 @@ class Connection(asyncio.BufferedProtocol):
                 if count:
                     self.progress_s = self._loop.time()
                 if self._left and self.reusable:
-                    await tap.readable()
+                    await tap.readable(self._left)
         except BaseException as caught:
             error = caught
         self._tap = None

@@ -14,6 +14,7 @@ from sterna.wire.connection import SLICE, Connection
 from sterna.wire.endpoints import Endpoint
 from sterna.wire.limits import Throttle
 from sterna.wire.proxies import Proxy
+from sterna.wire.tls import CAN_SHARE, secure
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class Pool:
         self._watch: asyncio.Task[None] | None = None
         self.is_trusted = endpoint.is_tls or endpoint.is_loopback  # nobody on the way can change a body unseen
         self.sends_files = not endpoint.is_tls and hasattr(os, "sendfile")
+        # Threads may read bodies (see ``Tap``), unless the loop speaks TLS with the proxy: all the rest they can decrypt.
+        self.taps_bodies = CAN_SHARE and not (proxy is not None and proxy.is_tls)
         self.has_answered = False
         self._is_retired = False
         self.opened = 0
@@ -145,12 +148,7 @@ class Pool:
                     if proxy is not None:
                         connection = await self._through(proxy, raw, context)
                     else:
-                        _, connection = await self._loop.create_connection(
-                            lambda: Connection(self._loop, self.throttle),
-                            sock=raw,
-                            ssl=context,
-                            server_hostname=endpoint.host if context else None,
-                        )
+                        connection = await self._over(raw, context, endpoint.host)
                 except BaseException:
                     raw.close()
                     raise
@@ -160,6 +158,17 @@ class Pool:
             except OSError as error:
                 errors.append(error)
         raise errors[-1] if errors else OSError(f"no address is known for {host}")
+
+    async def _over(self, raw: socket.socket, context: ssl.SSLContext | None, host: str) -> Connection:
+        """A connection over a connected socket, in TLS where there is a context."""
+        connection = Connection(self._loop, self.throttle)
+        if context is not None and CAN_SHARE:
+            await secure(self._loop, raw, context, host, connection)
+        else:
+            await self._loop.create_connection(
+                lambda: connection, sock=raw, ssl=context, server_hostname=host if context else None
+            )
+        return connection
 
     async def _through(self, proxy: Proxy, raw: socket.socket, context: ssl.SSLContext | None) -> Connection:
         endpoint = self.endpoint
@@ -174,6 +183,7 @@ class Pool:
             return connection
         target = f"{endpoint.host}:{endpoint.port}"
         grant = f"proxy-authorization: {proxy.authorization}\r\n" if proxy.authorization else ""
+        connection.is_to_tunnel = True
         answer = await connection.exchange(
             f"CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n{grant}\r\n".encode("latin-1"), bodyless=True
         )
@@ -182,6 +192,15 @@ class Pool:
             raise WrongSetting(
                 f"The proxy {proxy.host}:{proxy.port} refuses to connect to {target} (HTTP {answer.status})."
             )
+        if CAN_SHARE and outer is None:
+            tunnel = raw.dup()  # the transport keeps its own, and closes it
+            tunnel.setblocking(False)
+            transport.abort()
+            try:
+                return await self._over(tunnel, context, endpoint.host)
+            except BaseException:
+                tunnel.close()
+                raise
         inner = Connection(self._loop, self.throttle)
         upgraded = await self._loop.start_tls(transport, inner, context, server_hostname=endpoint.host)
         if upgraded is None:

@@ -8,25 +8,30 @@ import fcntl
 import os
 import select
 import socket
+import ssl
 import struct
-import sys
 import termios
-from typing import Final
+from collections.abc import Callable
+from typing import Final, cast
 
 from sterna.model.errors import ConnectionLost
 from sterna.model.units import KIB, MIB
+from sterna.wire.tls import CAN_SHARE, RECORD, TlsTransport, is_cut
 
 LEAST: Final = MIB // 2  # of a body: a thread is not worth its hop for less
 _AT_ONCE: Final = 256 * KIB  # that are to be there before a thread is woken for them
 _PATIENCE_MS: Final = (
     3  # that a thread waits for more: longer than another core needs to send it, and no loss to others
 )
-CAN_TAP: Final = sys.platform == "linux"
 
 
-def can_be_tapped(transport: asyncio.Transport) -> bool:
-    """Whether what comes is the body itself, in a socket that more than one may read: plain, on Linux."""
-    return CAN_TAP and transport.get_extra_info("sslcontext") is None
+def tap_of(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> Tap | None:
+    """A tap of a transport that does not read now; None where its socket cannot be shared, or its TLS is the loop's."""
+    if not CAN_SHARE or transport.get_write_buffer_size():
+        return None
+    if isinstance(transport, TlsTransport):
+        return TlsTap(loop, transport)
+    return Tap(loop, transport) if transport.get_extra_info("sslcontext") is None else None
 
 
 class Tap:
@@ -51,12 +56,12 @@ class Tap:
         """
         try:
             try:
-                count = self._socket.recv_into(view)
+                count = self._receive(view)
             except BlockingIOError:
-                self._wake_at(min(_AT_ONCE, left))
+                self._wake_at(left)
                 if not self._poll.poll(_PATIENCE_MS):
                     return 0
-                count = self._socket.recv_into(view)
+                count = self._receive(view)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -65,14 +70,22 @@ class Tap:
             raise ConnectionLost("The connection was closed before all of the answer came.")
         return count
 
-    def _wake_at(self, count: int) -> None:
-        """Have the system call the socket readable when so many bytes are there, or when it is closed."""
+    def _receive(self, view: memoryview) -> int:
+        """What is there, 0 at the end. Raises BlockingIOError where nothing is."""
+        return self._socket.recv_into(view)
+
+    def _wake_at(self, left: int) -> None:
+        """Have the system call the socket readable when much of what is left is there, or when it is closed."""
+        self._set_lowest(min(_AT_ONCE, left))
+
+    def _set_lowest(self, count: int) -> None:
         if count != self._lowest:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
             self._lowest = count
 
-    async def readable(self) -> None:
-        """Wait until ``take`` would find something, or ``end`` is called."""
+    async def readable(self, left: int) -> None:
+        """Wait until ``take`` would find something of the ``left`` bytes, or ``end`` is called."""
+        self._wake_at(left)
         self._waiting = self._loop.create_future()
         self._loop.add_reader(self._socket, self._wake)
         try:
@@ -108,9 +121,51 @@ class Tap:
     def close(self) -> None:
         """Give the socket back, as it was. No thread may use it any more."""
         try:
-            self._wake_at(1)
+            self._set_lowest(1)
         finally:
             self._socket.close()
+
+
+class TlsTap(Tap):
+    """The same over TLS: the thread decrypts. Between its first ``take`` and ``close`` the library is the thread's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: TlsTransport) -> None:
+        super().__init__(loop, transport)
+        self._transport = transport
+        self._secure = transport.lend()
+        # One layer less than recv_into, once for each record, while other threads want the interpreter's lock.
+        self._read = cast("Callable[[int, memoryview], int]", self._secure.read)
+        self._has_ended = False
+
+    def _receive(self, view: memoryview) -> int:
+        read, room, count = self._read, len(view), 0
+        try:
+            while count < room and not self._has_ended:  # the library gives no more than a record at a time
+                got = read(room, view[count:])
+                self._has_ended = not got
+                count += got
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not count:
+                raise BlockingIOError from None
+        except ssl.SSLError as error:
+            if not is_cut(error):
+                raise
+            self._has_ended = True
+        return count
+
+    def _wake_at(self, left: int) -> None:
+        # Of these, the library may hold up to a record that has not come to its end; all else is still to come.
+        super()._wake_at(max(1, left - RECORD))
+
+    async def readable(self, left: int) -> None:
+        if not self._secure.pending():  # what is decrypted already, no event tells of
+            await super().readable(left)
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            self._transport.give_back()
 
 
 async def until_ended(task: asyncio.Task[None]) -> None:
