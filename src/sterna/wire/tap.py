@@ -85,7 +85,8 @@ class Tap:
 
     async def readable(self, left: int) -> None:
         """Wait until ``take`` would find something of the ``left`` bytes, or ``end`` is called."""
-        self._wake_at(left)
+        if self._lowest > 1:
+            self._wake_at(left)  # less may be to come by now than was waited for last
         self._waiting = self._loop.create_future()
         self._loop.add_reader(self._socket, self._wake)
         try:
