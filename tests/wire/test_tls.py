@@ -429,7 +429,7 @@ def test_H37_a_body_that_breaks_off_is_a_lost_connection(run: Run, how: str) -> 
                 await connection.exchange(GET)
             assert not connection.reusable
             why = {"garbage": "came: .*(RECORD|record)", "reset": r"came(: .*reset by peer)?\."}.get(how, r"came\.")
-            assert re.search(why, said.value.sentence)  # before Python 3.11.9 a reset is told as an end
+            assert re.search(why, said.value.sentence)  # Python 3.11.2 tells of a reset as of an end
 
     run(test)
 

@@ -57,7 +57,7 @@ async def secure(
 
 
 def is_cut(error: OSError) -> bool:
-    """Whether the peer ended its side without close_notify. (Before Python 3.11.5 this has no class of its own.)"""
+    """Whether the peer ended its side without close_notify. (Python 3.11.2 has no class for it.)"""
     return isinstance(error, ssl.SSLEOFError) or (
         isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING"
     )
