@@ -42,8 +42,10 @@ from tests.faults.front import (
     IgnoreConditions,
     IgnoreRange,
     Kind,
+    Latency,
     OtherRange,
     Refuse,
+    Request,
     ResetBeforeRequest,
     SetHeader,
     StallAtBodyByte,
@@ -57,8 +59,8 @@ from tests.servers.oracle import Bucket
 
 SMALL = bytes(range(256)) * 40
 PART = 5 * MIB
-LARGE = os.urandom(MIB) * 11 + b"end"  # three ranges of 5 MiB at most
-OTHER = os.urandom(MIB) * 11 + b"END"  # another of the same length
+LARGE = os.urandom(11 * MIB) + b"end"  # three ranges of 5 MiB at most
+OTHER = os.urandom(11 * MIB) + b"END"  # another of the same length
 NOW_S = 1_600_000_000
 KEPT = {"x-amz-meta-mtime": f"{NOW_S}.25"}
 MTIME_NS = NOW_S * 10**9 + 250_000_000
@@ -297,6 +299,24 @@ def test_a_checksum_that_is_wrong_itself_fails_the_object_h21(run: Run, is_large
     run.front.fault(("Get", "GetRange", "Head"), kind=WrongChecksum(), nth="always")
     assert "checksum" in run().failures[0].error
     assert tree(run.target) == {}
+
+
+@pytest.mark.parametrize("cut", [None, 3 * PART - MIB], ids=["whole", "cut"])
+def test_the_whole_object_in_place_of_a_range_writes_over_no_other_range_h12_h21(run: Run, cut: int | None) -> None:
+    """The sums of all ranges are right then, and so is the sum of the object: only the file would be wrong."""
+    data = os.urandom(4 * PART)
+    run.bucket.put("p/a", data, crc32(data))
+
+    def is_second(request: Request) -> bool:
+        return request.headers["range"] == f"bytes={PART}-{2 * PART - 1}"
+
+    # The second range comes last, and brings the beginning of the object to where the third already is.
+    for kind in (Latency(0.5), IgnoreRange()):
+        run.front.fault("GetRange", kind=kind, where=is_second)
+    if cut:  # so that nothing is written behind the end of the file, where it would be found
+        run.front.fault("GetRange", kind=CutBody(cut), where=is_second, must_hit=False)
+    assert run().downloaded == 1
+    assert tree(run.target) == {"a": data}
 
 
 def test_the_bytes_of_another_range_are_found_by_the_checksum_h12_h21(run: Run) -> None:

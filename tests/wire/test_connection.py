@@ -95,7 +95,7 @@ class MemoryTransport(asyncio.Transport):
 class MemorySink:
     """Takes ``slots`` buffers of ``size`` bytes and is full until ``empty`` is called."""
 
-    drains = False
+    drain = None
 
     def __init__(self, size: int, slots: int = 1 << 30) -> None:
         self.size = size
@@ -123,9 +123,6 @@ class MemorySink:
 
     def on_room(self, resume: Callable[[], None]) -> None:
         self.resume = resume
-
-    async def drain(self, take: object, left: int) -> int:
-        raise NotImplementedError
 
     def empty(self) -> None:
         self._taken = 0

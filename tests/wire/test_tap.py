@@ -35,7 +35,6 @@ class ThreadSink:
     from going on, as a slow disk does.
     """
 
-    drains = True
     is_full = False
 
     def __init__(self, error: SternaError | None = None, at_once: int = 1 << 30) -> None:

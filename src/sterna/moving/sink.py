@@ -95,14 +95,14 @@ class RangeSink:
         self.received += count
         self._tally.moved_bytes += count
         if self.received > self._length:
-            raise Corrupt("The server sent more bytes than were asked for.", operation="Get", key=self._draft.key)
+            raise _too_much(self._draft.key)
         assert self._filling is not None
         if self._filled == len(self._filling) or self.received == self._length:
             self._write()
 
-    drains = True
-
     async def drain(self, take: Callable[[memoryview, int], int], left: int) -> int:
+        if left > self._length - self.received:  # before any of it lands where another range's bytes are
+            raise _too_much(self._draft.key)
         count = 0
         before = self.received
         try:
@@ -187,7 +187,13 @@ class RangeSink:
             self._free.append(full)
 
     def _sum_and_write(self, data: memoryview, offset: int, crc: int) -> int:
+        if offset + len(data) > self._length:  # where another range's bytes are, and its sum is known to be right
+            raise _too_much(self._draft.key)
         self._draft.write_at(data, self._start + offset)
         if self._writeback:
             self._draft.begin_writeback(self._start + offset, len(data))
         return self._kind.update(data, crc) if self._kind is not None else 0
+
+
+def _too_much(key: str) -> Corrupt:
+    return Corrupt("The server sent more bytes than were asked for.", operation="Get", key=key)

@@ -209,7 +209,7 @@ class _Fill:
     """A sink that is one buffer."""
 
     is_full = False
-    drains = False
+    drain = None  # it is read in order, and by the loop
 
     def __init__(self, view: memoryview) -> None:
         self._view = view
@@ -225,10 +225,6 @@ class _Fill:
 
     def on_room(self, resume: object) -> None:
         """Never full, never resumed."""
-
-    async def drain(self, take: object, left: int) -> int:
-        """Never asked for."""
-        raise NotImplementedError
 
     def restart(self) -> None:
         self.received = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol, cast
 
@@ -17,6 +17,9 @@ _HEAD_ROOM = 16 * 1024  # grows to HEAD_LIMIT for the rare answer that needs it
 SLICE = 1024 * 1024  # a large body is handed over in slices: progress is seen, and a stalled one can be left
 _MOST_INTERIM = 256 * 1024  # bytes of answers 1xx before the real one
 _BODY_LIMIT = 16 * 1024 * 1024  # of an answer that nobody gave a sink or a limit for: a listing page, an error (H39)
+
+
+Drain = Callable[[Callable[[memoryview, int], int], int], Awaitable[int]]  # of ``Tap.take``, and the bytes left
 
 
 class Sink(Protocol):
@@ -36,13 +39,9 @@ class Sink(Protocol):
         """Call ``resume`` when there is room again after ``is_full``."""
 
     @property
-    def drains(self) -> bool:
-        """Whether it can read from a socket itself, by ``drain``."""
-
-    async def drain(self, take: Callable[[memoryview, int], int], left: int) -> int:
-        """Have a thread ``take`` (see ``Tap.take``) some of the ``left`` bytes of the body, until no more are there;
-        gives how many. Raises SternaError.
-        """
+    def drain(self) -> Drain | None:
+        """Has a thread take some of what is left of the body, until no more is there; gives how many bytes. It raises
+        SternaError. None where it cannot."""
 
 
 class FilePart:
@@ -548,20 +547,21 @@ class Connection(asyncio.BufferedProtocol):
     def _lend_or_pause(self) -> None:
         """Let the sink read the rest of a large body itself, where it can; else stop reading while it is full."""
         sink, transport = cast(Sink, self._sink), cast(asyncio.Transport, self._transport)
-        if self._left >= LEAST and sink.drains and self._throttle.down is None:
+        drain = sink.drain
+        if drain is not None and self._left >= LEAST and self._throttle.down is None:
             self._tap = tap_of(self._loop, transport)
-        if self._tap is not None:
+        if drain is not None and self._tap is not None:
             self._pause()
-            self._tapping = self._loop.create_task(self._drain(sink, self._tap))
+            self._tapping = self._loop.create_task(self._drain(drain, self._tap))
         elif self._left and sink.is_full:
             self._pause()
 
-    async def _drain(self, sink: Sink, tap: Tap) -> None:
+    async def _drain(self, drain: Drain, tap: Tap) -> None:
         """Have the sink read until all has come, the exchange has ended, or a limit is set: then it is read here again."""
         error: BaseException | None = None
         try:
             while self._left and self.reusable and self._throttle.down is None:
-                count = await sink.drain(tap.take, self._left)
+                count = await drain(tap.take, self._left)
                 self._left -= count
                 self.moved += count
                 if count:
