@@ -13,8 +13,8 @@ from pathlib import Path
 
 from sterna.journal.journal import Journal
 from sterna.journal.route import Route
-from sterna.journal.values import Seen, Synced
 from sterna.model.events import Summary
+from sterna.model.synced import Seen, Synced
 
 ROUTE = Route("/home/ann/photos", "s3://archive/photos", "", "https://s3.example.org")
 RANGE = 1000

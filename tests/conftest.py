@@ -51,6 +51,14 @@ def pytest_configure(config: pytest.Config) -> None:
     _chosen(config)
 
 
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state directory of the test's own, for runs within this process; commands have theirs in their HOME."""
+    folder = tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"  # made by the first who keeps a journal
+    monkeypatch.setenv("STERNA_STATE_DIR", str(folder))
+    return folder
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         # Behind the front stands ministack alone: the front changes requests, which breaks their signatures.

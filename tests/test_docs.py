@@ -231,3 +231,23 @@ def test_the_locks_name_no_index_and_pin_by_hash(lock: str) -> None:
     assert "index" not in text
     for entry in re.split(r"\n(?=\S)", text.strip()):
         assert entry.startswith("#") or "--hash=sha256:" in entry, entry
+
+
+# Figures
+
+
+def test_the_exit_codes_in_the_overview_are_those_of_the_table() -> None:
+    from sterna.cli.exit_codes import ExitCode
+
+    overview = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for code in ExitCode:
+        assert f"\n| {code.value} | {code.meaning} |\n" in overview
+
+
+def test_the_memory_in_the_document_on_limits_is_what_a_run_takes() -> None:
+    from sterna.model.units import MIB
+    from sterna.moving.settings import Limits
+
+    rows = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8").splitlines()
+    said = next(row for row in rows if row.startswith("| `--max-memory SIZE`"))
+    assert said.endswith(f"| {Limits().max_memory // MIB} MiB |")

@@ -22,7 +22,7 @@ _DENIED = {"asyncio", "awscrt", "botocore", "msgspec", "rich", "sqlite3", "ssl",
 # What a run that finds all in place does without; each costs 0.3 to 40 ms. Ours are those that would load the others,
 # or that are for another direction, for deletions, for comparing contents, for files of plans.
 _NEEDLESS = {
-    "_awscrt", "backports.zstd", "botocore", "email", "json", "mimetypes", "rich", "sqlite3", "tempfile", "xml",
+    "_awscrt", "backports.zstd", "botocore", "email", "json", "mimetypes", "rich", "tempfile", "xml",
     "sterna.config", "sterna.jobs.between", "sterna.jobs.contents", "sterna.jobs.copying", "sterna.jobs.deleting",
     "sterna.moving.copy", "sterna.moving.delete", "sterna.planning.planfile", "sterna.planning.verify",
 }  # fmt: skip

@@ -29,7 +29,7 @@ async def parks(emit: Emit, tally: Tally, stop: Stop) -> None:
     """Work that ends soon after it is asked to."""
     tally.planned_objects, tally.planned_bytes, tally.planning_done = 20, 2000, True
     emit(ObjectsEnded(done(12)))
-    tally.done_objects = 12
+    tally.done_objects = tally.ended_objects = 12
     asked = asyncio.Event()
     stop.on_request(asked.set)
     print("ready", file=sys.stderr, flush=True)
@@ -38,7 +38,8 @@ async def parks(emit: Emit, tally: Tally, stop: Stop) -> None:
 
 async def stalls(emit: Emit, tally: Tally, stop: Stop) -> None:
     """Work that does not hear, like a part whose server says nothing."""
-    tally.planned_objects, tally.done_objects, tally.planning_done = 20, 12, True
+    tally.planned_objects, tally.planning_done = 20, True
+    tally.done_objects = tally.ended_objects = 12
     print("ready", file=sys.stderr, flush=True)
     await asyncio.sleep(60)
 
@@ -56,6 +57,7 @@ async def moves(emit: Emit, tally: Tally, stop: Stop) -> None:
         tally.planning_done = number > 10
         tally.moved_bytes += 1 << 20
         tally.done_objects += 1
+        tally.ended_objects += 1
         tally.in_flight = 7
         if number == 15:
             emit(ObjectsEnded([Outcome("upload", "bad\x1b[2J", Status.FAILED, error="No.")]))

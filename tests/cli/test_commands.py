@@ -210,6 +210,17 @@ def test_what_was_done_before_an_error_is_said(capsys: Said) -> None:
     assert capsys.readouterr().err == "sterna: They have expired.\n7 objects were done before that.\n"
 
 
+def test_the_summary_of_a_run_that_an_error_ended_says_what_was_done_by_its_name(capsys: Said) -> None:
+    async def move(emit: Emit, tally: Tally, stop: Stop) -> None:
+        tally.planned_objects, tally.ended_objects, tally.done_objects = 20, 10, 9
+        tally.done_by_verb = {"upload": 4, "download": 2, "copy": 2, "delete": 1}
+
+    assert main((*SYNC, "--json"), FakeJobs(before=move, error=errors.CredentialsExpired("They have expired."))) == 3
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    counts = {name: told[name] for name in ("uploaded", "downloaded", "copied", "deleted", "done", "left")}
+    assert counts == {"uploaded": 4, "downloaded": 2, "copied": 2, "deleted": 1, "done": 9, "left": 10}
+
+
 def test_a_surprise_is_one_sentence_without_a_trace(capsys: Said, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("STERNA_DEBUG", raising=False)
     for command in (SYNC, ("ls", "s3://b-1"), (*SYNC, "--json")):

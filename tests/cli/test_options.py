@@ -50,12 +50,12 @@ def test_nothing_said_gives_the_defaults() -> None:
 
 def test_every_option_of_a_side_arrives() -> None:
     side = settings_of(
-        "folder", "s3://bucket", "--endpoint-url", "https://a", "--endpoint-url", "https://b", "--region", "snow",
+        "folder", "s3://bucket", "--endpoint-url", "https://a", "--region", "snow",
         "--profile", "p", "--role-arn", "arn:aws:iam::1:role/r", "--role-session-name", "n", "--role-duration", "900",
         "--external-id", "x", "--ca-bundle", "ca.pem", "--request-payer", "--expected-bucket-owner", "1",
         "--addressing-style", "virtual",
     ).destination  # fmt: skip
-    assert side.addressing.urls == ("https://a", "https://b")
+    assert side.addressing.urls == ("https://a",)
     assert (side.addressing.region, side.addressing.style, side.addressing.ca_bundle) == ("snow", "virtual", "ca.pem")
     assert (side.identity.profile, side.identity.role_arn) == ("p", "arn:aws:iam::1:role/r")
     assert (side.identity.role_session_name, side.identity.role_duration_s, side.identity.external_id) == (
@@ -150,6 +150,7 @@ def test_locations_arrive() -> None:
         ("ls s3://b-1 --endpoint-url http://h --accelerate", ["--endpoint-url", "--accelerate"]),
         ("ls s3://b-1 --accelerate --addressing-style path", ["--accelerate", "--addressing-style"]),
         ("ls s3://b-1 --accelerate --fips", ["--accelerate", "--fips"]),
+        ("ls s3://b-1 --endpoint-url http://g --endpoint-url http://h", ["--endpoint-url", "requests go to one"]),
         ("ls s3://b-1 --endpoint-url h:9000", ["--endpoint-url", "https://h:9000"]),
         ("sync a s3://b-1 --sse AES256 --sse-kms-key-id k", ["--sse", "--sse-kms-key-id"]),
         ("sync a s3://b-1 --sse AES256 --sse-c-key-file k", ["--sse", "--sse-c-key-file"]),

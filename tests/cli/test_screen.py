@@ -12,6 +12,7 @@ from sterna.reporting.meter import Reading
 TALLY = Tally(
     planned_objects=20_000,
     planned_bytes=80 * MIB,
+    ended_objects=5002,
     done_objects=5000,
     moved_bytes=20 * MIB,
     failed_objects=2,

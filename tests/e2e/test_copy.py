@@ -139,7 +139,105 @@ def test_a_source_that_is_not_there_is_code_4_and_a_sentence(
     assert bucket.keys() == ["logs/a"]
 
 
+def test_a_prefix_with_a_marker_of_its_own_is_a_prefix_with_what_is_below(
+    sterna: Sterna, server: Server, bucket: Bucket, tmp_path: Path
+) -> None:
+    if not server.facts.any_key:
+        pytest.skip(f"{server.name} holds paths of a folder")
+    for key in ("photos/", "photos/a", "photos/b", "only/"):
+        bucket.put(key, b"" if key[-1] == "/" else key.encode())
+    assert sterna("copy", bucket.url("photos"), tmp_path / "target").code == 0
+    assert tree(tmp_path / "target") == {"a": b"photos/a", "b": b"photos/b"}
+    assert sterna("copy", bucket.url("photos"), bucket.url("other")).code == 0
+    assert bucket.contents("other/a") == {"other/a": b"photos/a"}
+    refused = sterna("copy", bucket.url("only"), tmp_path / "nothing")
+    assert (refused.code, "is neither an object nor a prefix" in refused.err) == (4, True)
+
+
+FILTERS = (("--exclude", "*"), ("--max-size", "1"), ("--files-from", "/dev/null"))
+
+
+@pytest.mark.parametrize("option", FILTERS, ids=lambda option: option[0])
+def test_filters_are_refused_where_one_file_object_or_stream_is_named(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path, option: tuple[str, str]
+) -> None:
+    bucket.put("p/object", b"text")
+    source = plant(tmp_path / "source", {"a": b"text"})
+    for ends in (
+        (source / "a", bucket.url("b")),
+        (bucket.url("p/object"), tmp_path / "b"),
+        (bucket.url("p/object"), bucket.url("b")),
+        ("-", bucket.url("b")),
+        (bucket.url("p/object"), "-"),
+    ):
+        done = sterna("copy", *ends, *option, stdin=b"x")
+        assert (done.code, done.out) == (2, ""), ends
+        assert "choose among what is below a folder or prefix" in done.err
+    assert bucket.keys() == ["p/object"]
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_journal_below_the_folder_of_a_single_file_is_no_filter(sterna: Sterna, bucket: Bucket) -> None:
+    bucket.put("object", b"text")
+    assert sterna("copy", "--state-dir", sterna.home / "state", bucket.url("object"), f"{sterna.home}/").code == 0
+
+
+# Keys of a list
+
+
+def test_keys_of_a_list_that_the_source_does_not_have_are_named_and_fail_the_run(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    source = plant(tmp_path / "source", {"a": b"1", "b": b"2", "d/c": b"3", "e/f": b"4"})
+    (tmp_path / "list").write_text("a\n.//b\nnowhere/x\n*\nd\nd/c\ne\n")
+    for command in (("sync", "--dry-run"), ("sync",)):
+        done = sterna("--json", *command, source, bucket.url("p"), "--files-from", tmp_path / "list")
+        assert done.code == 1
+        assert set(failures(done)) == {"/b", "nowhere/x", "*"}
+        assert "the source does not have it" in failures(done)["nowhere/x"]
+        assert summary(done)["skipped"] == 1  # e, a folder of which the list names nothing
+    assert bucket.keys() == ["p/a", "p/d/c"]
+    down = sterna("--json", "copy", bucket.url("p"), tmp_path / "down", "--files-from", tmp_path / "list")
+    assert (down.code, set(failures(down))) == (1, {"/b", "nowhere/x", "*", "e"})
+
+
+def test_a_list_as_find_writes_it_is_carried_without_a_complaint(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    source = plant(tmp_path / "source", {"a": b"1", "d/c": b"3"})
+    (source / "empty").mkdir()
+    (tmp_path / "list").write_bytes(b".\0./a\0./d\0./d/c\0./empty\0")
+    done = sterna("--json", "sync", source, bucket.url("p"), "--files-from", tmp_path / "list")
+    assert (done.code, failures(done)) == (0, {})
+    keys = bucket.keys()
+    assert [key for key in keys if key[-1] != "/"] == ["p/a", "p/d/c"]
+
+
+def test_a_listed_key_that_only_the_destination_has_is_deleted_where_that_was_asked_for(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    source = plant(tmp_path / "source", {"a": b"1", "b": b"2"})
+    bucket.put("p/gone", b"3")
+    (tmp_path / "list").write_text("a\ngone\n")
+    kept = sterna("--json", "sync", source, bucket.url("p"), "--files-from", tmp_path / "list")
+    assert (kept.code, set(failures(kept))) == (1, {"gone"})
+    done = sterna("--json", "sync", "--delete", source, bucket.url("p"), "--files-from", tmp_path / "list")
+    assert (done.code, summary(done)["deleted"], bucket.keys()) == (0, 1, ["p/a"])
+
+
 # Streams
+
+
+@pytest.mark.parametrize("how", ("size", "mtime", "checksum", "exists"))
+def test_a_stream_is_compared_with_nothing_and_who_asks_for_it_is_told(
+    sterna: Sterna, bucket: Bucket, how: str
+) -> None:
+    bucket.put("there", b"old")
+    for ends in (("-", bucket.url("there")), (bucket.url("there"), "-")):
+        done = sterna("copy", *ends, "--compare", how, stdin=b"new")
+        assert (done.code, done.out) == (2, "")
+        assert f"--compare {how}" in done.err
+    assert bucket.contents() == {"there": b"old"}
 
 
 @pytest.mark.slow

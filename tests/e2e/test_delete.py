@@ -371,3 +371,88 @@ def test_ctrl_c_between_two_batches_leaves_the_rest_and_says_so(
     assert len(bucket.keys("p/x")) == 100
     assert sterna(*run).code == 0
     assert below(bucket) == TREE
+
+
+# A file where a folder is needed
+
+OVER = {"a/b": b"1", "a/c/d": b"22", "a/c/e": b"333", "z": b"z"}
+OLD = {"a": b"in the way", "a-x": b"", "a.x": b"4", "keep/file": b"5"}
+
+
+def test_a_file_where_a_folder_is_needed_is_deleted_first(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:
+    fill(bucket, OVER)
+    folder = plant(tmp_path / "tree", OLD)
+    done = sterna("sync", "--delete", bucket.url("p"), folder)
+    assert done.code == 0, said(done)
+    assert tree(folder) == OVER
+    assert "4 downloaded" in done.out
+    assert "4 deleted" in done.out
+    assert does_nothing(sterna("sync", "--delete", bucket.url("p"), folder))
+
+
+def test_a_file_where_a_folder_is_needed_goes_into_the_trash(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:
+    fill(bucket, OVER)
+    folder = plant(tmp_path / "tree", OLD)
+    done = sterna("sync", "--delete", bucket.url("p"), folder, "--trash", tmp_path / "trash")
+    assert done.code == 0, said(done)
+    assert tree(folder) == OVER
+    [run] = (tmp_path / "trash").iterdir()
+    assert tree(run) == OLD
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ((), 1),
+        (("--delete", "--exclude", "a"), 1),
+        (("--delete", "--max-delete", "3"), 5),
+        (("--delete", "--dry-run"), 0),
+    ],
+    ids=("no --delete", "left out by a filter", "a guard", "a dry run"),
+)
+def test_a_file_where_a_folder_is_needed_stays_where_it_may_not_be_deleted(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path, options: tuple[str, ...], code: int
+) -> None:
+    fill(bucket, OVER)
+    folder = plant(tmp_path / "tree", OLD)
+    done = sterna("sync", *options, bucket.url("p"), folder)
+    assert done.code == code, said(done)
+    assert {key: body for key, body in tree(folder).items() if key != "z"} == OLD
+    if code == 1:
+        assert f"{folder / 'a'} is a file, and a folder is needed there; move it away" in done.out
+
+
+def test_a_plan_is_applied_over_a_file_where_a_folder_is_needed(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:
+    fill(bucket, OVER)
+    folder = plant(tmp_path / "tree", OLD)
+    assert sterna("plan", "--delete", bucket.url("p"), folder, "-o", "plan").code == 0
+    assert tree(folder) == OLD
+    done = sterna("apply", "plan")
+    assert done.code == 0, said(done)
+    assert tree(folder) == OVER
+    assert "4 deleted" in done.out
+
+
+def test_a_plan_leaves_a_file_where_a_folder_is_needed_that_was_changed_since(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    fill(bucket, OVER)
+    folder = plant(tmp_path / "tree", OLD)
+    assert sterna("plan", "--delete", bucket.url("p"), folder, "-o", "plan").code == 0
+    (folder / "a").write_bytes(b"of somebody else")
+    done = sterna("apply", "plan")
+    assert done.code != 0, said(done)
+    assert tree(folder) == OLD | {"a": b"of somebody else", "z": b"z"}
+
+
+def test_a_plan_deletes_no_file_in_the_way_of_what_the_source_has_no_more(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    fill(bucket, OVER)
+    folder = plant(tmp_path / "tree", OLD)
+    assert sterna("plan", "--delete", bucket.url("p"), folder, "-o", "plan").code == 0
+    for key in ("a/b", "a/c/d", "a/c/e"):
+        bucket.delete(f"p/{key}")
+    done = sterna("apply", "plan")
+    assert done.code == 6, said(done)
+    assert tree(folder) == OLD | {"z": b"z"}

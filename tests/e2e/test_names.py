@@ -193,6 +193,35 @@ def test_with_escape_every_key_arrives_and_goes_back_under_its_name_h66_h67(
     assert leftovers(to) == []
 
 
+@pytest.mark.parametrize("how", ["", "--checksum", "--read"])
+def test_verify_reads_escaped_names_as_their_keys(
+    sterna: Sterna, server: Server, bucket: Bucket, tmp_path: Path, how: str
+) -> None:
+    needs_any_key(server)
+    put_colliding(bucket)
+    bucket.put("p/x//y", b"1")
+    to = tmp_path / "to"
+    assert sterna("sync", "--on-collision", "escape", bucket.url("p"), to).code == 0
+    for ends in ((bucket.url("p"), to), (to, bucket.url("p"))):
+        done = sterna("verify", *ends, "--on-collision", "escape", *filter(None, [how]))
+        assert done.code == 0, done.out + done.err
+        assert done.out.startswith("Equal: 7 equal")
+    plain = sterna("verify", bucket.url("p"), to)
+    assert plain.code == 1
+    assert "only left: x//y: " in plain.out
+    assert "only right: a%-: " in plain.out
+    (to / "a%-").write_bytes(b"another")
+    done = sterna("verify", bucket.url("p"), to, "--on-collision", "escape", *filter(None, [how]))
+    assert done.code == 1
+    assert done.out.startswith("different: a: the sizes differ")
+
+
+def test_verify_between_buckets_has_no_names_to_read_otherwise(sterna: Sterna, bucket: Bucket) -> None:
+    done = sterna("verify", bucket.url("p"), bucket.url("q"), "--on-collision", "escape")
+    assert done.code == 2
+    assert "--on-collision is for folders, and both sides are in buckets" in done.err
+
+
 def test_many_keys_between_two_that_collide_change_nothing_h67(
     sterna: Sterna, server: Server, bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -268,3 +297,22 @@ def test_options_without_effect_are_refused(
     done = sterna("sync", *options, *ends)
     assert done.code == 2
     assert said in done.err
+
+
+def test_what_cannot_be_carried_is_named_also_where_filters_ask_for_it_alone(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    source = plant(tmp_path / "from", {"a": b"1"})
+    (source / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"2")
+    (source / os.fsdecode(b"f\xe9")).mkdir()
+    (source / os.fsdecode(b"f\xe9") / "b").write_bytes(b"3")
+    (source / "photos").symlink_to(tmp_path / "not-mounted")
+    (sterna.home / "list").write_bytes(b"a\0caf\xe9.txt\0f\xe9/b\0")
+    done = sterna("--json", "sync", source, bucket.url("p"), "--files-from", "list")
+    assert (done.code, set(failures(done)), skipped(done)) == (1, {"caf\\xe9.txt", "f\\xe9/"}, {})
+
+    photos = ["--exclude", "*", "--include", "photos/*", "--include", "a"]
+    done = sterna("--json", "sync", source, bucket.url("p"), *photos)
+    assert (done.code, failures(done), set(skipped(done))) == (0, {}, {"photos"})
+    done = sterna("--json", "sync", source, bucket.url("p"), *photos, "--symlinks", "follow")
+    assert (done.code, set(failures(done)), skipped(done)) == (1, {"photos"}, {})

@@ -156,3 +156,57 @@ def test_H96_a_key_with_a_line_end_in_it_is_refused_and_nothing_is_sent(
     assert "SECRETWORD" not in done.out + done.err
     assert len(done.err.splitlines()) == 1
     assert front.count() == 0
+
+
+# Paths that cannot be, and readers that leave
+
+TOO_LONG = "x" * 300
+
+
+def test_paths_that_cannot_be_looked_at_are_told_in_a_sentence(sterna: Sterna, front: Front, bucket: Bucket) -> None:
+    plant(sterna.home / "source", {"a": b"1"})
+    bucket.put("object", b"1")
+    here, there = sterna.home / "source", bucket.url("p")
+    for code, words, *arguments in (
+        (4, "too long", "copy", TOO_LONG, there),
+        (4, "does not exist", "copy", here / "a" / "b", there),
+        (2, "too long", "copy", bucket.url("object"), TOO_LONG),
+        (2, "too long", "copy", bucket.url("object"), f"{here}/{TOO_LONG}/b"),
+        (1, "cannot be looked at", "check", TOO_LONG),
+        (2, "no regular file", "plan", here, there, "-o", "."),
+        (2, "no regular file", "plan", here, there, "-o", "/"),
+        (2, "does not exist", "plan", here, there, "-o", here / "none" / "plan"),
+        (2, "no such path", "plan", here, there, "-o", here / "a" / "plan"),
+        (2, "no such path", "plan", here, there, "-o", "plan", "--prices", "nosuch"),
+        (2, "no such path", "apply", "nosuch.plan"),
+        (2, "no such path", "apply", here / "a" / "plan"),
+        (2, "no such path", "plan", "show", "nosuch.plan"),
+    ):
+        done = sterna(*arguments)
+        said = done.out + done.err
+        assert done.code == code, (arguments, said)
+        assert "not foreseen" not in said, (arguments, said)
+        assert "vanished" not in said, (arguments, said)
+        assert words in said, (arguments, said)
+    assert bucket.keys() == ["object"]
+    assert tree(sterna.home / "source") == {"a": b"1"}
+
+
+def test_a_list_from_a_closed_standard_input_is_a_setting_to_change(
+    sterna: Sterna, front: Front, bucket: Bucket
+) -> None:
+    plant(sterna.home / "source", {"a": b"1"})
+    for option in ("--files-from", "--filter-from"):
+        done = shell(sterna, '"$@" <&-', "sync", "source", bucket.url("p"), option, "-")
+        assert (done.code, done.out) == (2, "")
+        assert f"{option} -: standard input is closed" in done.err
+
+
+def test_a_reader_that_leaves_changes_nothing_of_what_verify_finds(sterna: Sterna, tmp_path: Path) -> None:
+    (tmp_path / "right").mkdir()
+    files = {f"{'long' * 20}-{number}": b"" for number in range(3000)}
+    left = plant(tmp_path / "left", files)
+    for more in ((), ("--json",)):
+        done = shell(sterna, '{ "$@"; echo "code $?" >&2; } | head -1', *("verify", left, tmp_path / "right"), *more)
+        assert done.err == "code 1\n"
+        assert done.out.count("\n") == 1

@@ -37,6 +37,15 @@ def test_the_summary_counts_and_ends_with_a_verdict(sterna: Sterna, bucket: Buck
     assert re.search(r"^bytes +0 B moved in this run, 1.0 KiB already there", again.out, re.MULTILINE)
 
 
+def test_a_verdict_of_nothing_to_move_says_whether_filters_let_nothing_pass(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    source = plant(tmp_path / "source", {"a": b"1", "d/b": b"2"})
+    done = sterna("sync", source, bucket.url("p"), "--exclude", "*")
+    assert done.code == 0
+    assert done.verdict == "There was nothing to move: the source holds nothing that the filters let pass."
+
+
 @pytest.mark.usefixtures("any_key")
 def test_a_failure_is_named_in_every_record_and_the_code_is_1(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("p/" + "x" * 256, b"1")

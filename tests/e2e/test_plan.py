@@ -107,6 +107,36 @@ def test_H75_a_guard_refuses_when_the_plan_is_made_and_leaves_no_file(
     assert bucket.keys() == []
 
 
+def test_a_plan_for_a_prefix_with_an_empty_part_stays_there(
+    sterna: Sterna, bucket: Bucket, source: Path, tmp_path: Path
+) -> None:
+    bucket.put("p//old", b"old")
+    bucket.put("p/old", b"old")
+    there = f"{bucket.url('p')}//"
+    made = sterna("plan", source, there, "-o", "plan", "--delete")
+    assert made.code == 0, made.err
+    assert f"{source} → {there}" in sterna("plan", "show", "plan").out
+    done = sterna("apply", "plan")
+    assert done.code == 0, done.err
+    assert bucket.contents("p/") == {f"p//{name}": data for name, data in FILES.items()} | {"p/old": b"old"}
+
+
+def test_a_plan_in_which_something_failed_deletes_nothing(
+    sterna: Sterna, front: Front, bucket: Bucket, tmp_path: Path
+) -> None:
+    target = plant(tmp_path / "target", {"new": b"stale", "old": b"old"})
+    bucket.put("p/new", b"fresh")
+    hidden = front.fault("Head", key="p/new", nth="always", kind=f.Refuse(403, "AccessDenied"))
+    made = sterna("plan", bucket.url("p"), target, "-o", "plan", "--delete", "--json")
+    assert made.code == 3, made.err
+    assert summary(made)["notices"] == ["1 deletion was left undone, since 1 of what was to be carried first failed."]
+    assert [record["key"] for record in records(made) if record["verb"] == "delete"] == []
+    front.remove(hidden)
+    assert "nothing to do" in sterna("plan", "show", "plan").out
+    assert sterna("apply", "plan").code == 0
+    assert tree(target) == {"new": b"stale", "old": b"old"}
+
+
 def test_a_source_that_changed_since_is_named_and_left(sterna: Sterna, bucket: Bucket, source: Path) -> None:
     bucket.put("p/gone.txt", b"old")
     assert sterna("plan", source, bucket.url("p"), "-o", "plan", "--delete").code == 0

@@ -331,6 +331,10 @@ def test_empty_markers_of_folders_become_folders_once_h68(
     assert tree(tmp_path / "target") == {"a": b"1"}
     again = sterna("--json", "sync", bucket.url("p"), tmp_path / "target")
     assert (again.code, summary(again)["done"]) == (0, 0)
+    dry = sterna("--json", "sync", bucket.url("p"), tmp_path / "target", "--dry-run")
+    assert (dry.code, summary(dry)["planned"], summary(dry)["kept"]) == (0, 0, summary(again)["kept"])
+    assert sterna("plan", bucket.url("p"), tmp_path / "target", "-o", "plan").code == 0
+    assert "nothing to do" in sterna("plan", "show", "plan").out
 
 
 def test_a_folder_of_many_pages_goes_both_ways_h79(sterna: Sterna, bucket: Bucket, tmp_path: Path) -> None:

@@ -184,3 +184,12 @@ def test_what_cannot_be_right_is_refused(sterna: Sterna, arguments: list[str], w
     done = sterna("verify", *arguments)
     assert (done.code, done.out) == (2, "")
     assert words in done.err
+
+
+def test_a_name_that_the_filters_leave_out_makes_nothing_unequal(sterna: Sterna, bucket: Bucket, there: Path) -> None:
+    (there / os.fsdecode(b"caf\xe9.bak")).write_bytes(b"1")
+    done = sterna("verify", there, bucket.url("p"), "--exclude", "*.bak")
+    assert (done.code, done.verdict.split(":")[0]) == (0, "Equal"), done
+    done = sterna("verify", there, bucket.url("p"))
+    assert done.code == 1, done
+    assert "caf\\xe9.bak" in done.out

@@ -72,6 +72,33 @@ def test_it_says_which_rule_leaves_a_key_out(sterna: Sterna, bucket: Bucket, the
     assert "left out: --max-size 0 B" in done.out
 
 
+def test_what_is_in_the_trash_is_out_of_sight_and_not_deleted(sterna: Sterna, bucket: Bucket, there: Path) -> None:
+    bucket.put("p/trash/x", b"kept")
+    said = ("--delete", "--trash", bucket.url("p/trash"))
+    found = reason(sterna, "trash/x", there, bucket.url("p"), *said)
+    assert (found["would"], found["included"], found["origin"]) == ("nothing", False, "--trash")
+    assert sterna("sync", there, bucket.url("p"), *said).code == 0
+    assert bucket.get("p/trash/x") == b"kept"
+
+
+def test_a_sign_for_a_folder_is_not_deleted_for_want_of_a_file(sterna: Sterna, bucket: Bucket, there: Path) -> None:
+    bucket.put("p/sign/", b"")
+    found = reason(sterna, "sign/", there, bucket.url("p"), "--delete")
+    assert found["would"] == "nothing"
+    assert "never deleted" in found["because"]
+    assert sterna("sync", there, bucket.url("p"), "--delete").code == 0
+    assert bucket.head("p/sign/") is not None
+
+
+def test_a_link_at_the_destination_is_not_said_to_be_deleted(
+    sterna: Sterna, bucket: Bucket, there: Path, tmp_path: Path
+) -> None:
+    target = plant(tmp_path / "target", {"same": b"s"})
+    (target / "link-there").symlink_to("same")
+    found = reason(sterna, "link-there", bucket.url("p"), target, "--delete")
+    assert (found["would"], "no file of ours" in found["because"]) == ("nothing", True)
+
+
 def test_a_deletion_is_explained(sterna: Sterna, bucket: Bucket, there: Path) -> None:
     found = reason(sterna, "only-there", there, bucket.url("p"), "--delete")
     assert found["would"] == "delete"
@@ -116,6 +143,28 @@ def test_a_file_in_the_way_of_a_folder_is_explained(sterna: Sterna, bucket: Buck
         "refuse",
         "a/b needs a folder where a is a file; rename one of the two.",
     )
+    found = reason(sterna, "a", bucket.url("q"), tmp_path)
+    assert (found["would"], found["because"]) == (
+        "refuse",
+        "a is a file where a/b needs a folder; rename one of the two.",
+    )
+
+
+@pytest.mark.parametrize("key", ("a", "a/b"))
+def test_what_filters_leave_out_is_in_nobodys_way(sterna: Sterna, bucket: Bucket, tmp_path: Path, key: str) -> None:
+    if not bucket.oracle.server.facts.any_key:
+        pytest.skip("this server cannot hold a beside a/b")
+    bucket.put("q/a", b"1")
+    bucket.put("q/a-b", b"1")
+    bucket.put("q/a.~b", b"1")
+    bucket.put("q/a/b", b"2")
+    other = "a" if key == "a/b" else "a/*"
+    found = reason(sterna, key, bucket.url("q"), tmp_path, "--exclude", other)
+    assert (found["would"], found["because"]) == ("download", "new")
+    found = reason(sterna, key, bucket.url("q"), tmp_path, "--on-collision", "skip")
+    assert found["would"] == "refuse"
+    found = reason(sterna, key, bucket.url("q"), tmp_path, "--on-collision", "escape")
+    assert (found["would"], found["because"]) == ("download", "new")
 
 
 def test_what_neither_side_has_ends_with_one(sterna: Sterna, bucket: Bucket, there: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import stat
 import threading
 import time
@@ -38,6 +39,7 @@ from tests.faults.front import (
     FlipBit,
     Front,
     Gzip,
+    HeadLength,
     Html,
     IgnoreConditions,
     IgnoreRange,
@@ -47,6 +49,7 @@ from tests.faults.front import (
     Refuse,
     Request,
     ResetBeforeRequest,
+    Rewrite,
     SetHeader,
     StallAtBodyByte,
     StallBeforeAnswer,
@@ -349,6 +352,21 @@ def test_an_answer_without_an_etag_is_no_objects_h12(run: Run) -> None:
     assert tree(run.target) == {"b": SMALL}
 
 
+@pytest.mark.parametrize("length", (None, 0), ids=("none", "another"))
+@pytest.mark.parametrize("lists_etags", (True, False))
+def test_a_head_without_the_right_length_never_makes_an_empty_file_h12_h37(
+    run: Run, length: int | None, lists_etags: bool
+) -> None:
+    run.bucket.put("p/a", LARGE, KEPT)
+    old_file(run.target)
+    run.front.fault("Head", kind=HeadLength(length), nth="always")
+    if not lists_etags:
+        without = Rewrite(lambda body: re.sub(rb"<ETag>.*?</ETag>", b"", body))
+        run.front.fault("ListV2", kind=without, nth="always")
+    assert [outcome.key for outcome in run().failures] == ["a"]
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
 @pytest.mark.parametrize(
     "kind", (Html(200), SetHeader("ETag", None), WrongContentLength(-MIB)), ids=("portal", "no ETag", "a wrong length")
 )
@@ -534,6 +552,47 @@ def test_one_forbidden_object_is_named_and_the_others_arrive(run: Run, is_large:
     assert "s3:GetObject" in summary.failures[0].error
     assert run.front.count(("Get", "GetRange"), "p/b") <= 3  # the ranges that were under way, each once
     assert tree(run.target) == {"a": b"a", "c": b"c"}
+
+
+@pytest.mark.parametrize(("etag", "proof"), [(None, "MD5"), ('"0123456789abcdef0123456789abcdef"', "length")])
+def test_the_proof_of_a_small_object_is_what_was_checked(run: Run, etag: str | None, proof: str) -> None:
+    run.bucket.put("p/a", SMALL)
+    run.front.fault("Get", nth="always", kind=IgnoreConditions(), must_hit=etag is not None)
+    run.front.fault("Get", nth="always", kind=NoChecksums(etag))
+    assert run().downloaded == 1
+    assert run.outcomes["a"].proof == proof
+
+
+@dataclass(frozen=True)
+class NoChecksums(Kind):
+    """A server that knows no checksums, and makes ETags of its own where one is given."""
+
+    etag: str | None
+
+    def downward(self, exchange: Exchange, fault: Fault, answer: Answer) -> None:
+        fault.hit()
+        for name, _ in list(answer.headers):
+            if name.lower().startswith("x-amz-checksum-"):
+                answer.set(name, None)
+        if self.etag is not None:
+            answer.set("ETag", self.etag)
+
+
+def test_an_object_that_has_grown_large_since_it_was_listed_is_asked_for_once_before_its_ranges(run: Run) -> None:
+    run.bucket.put("p/a", SMALL)
+    run.front.before("Get", call=lambda _: run.bucket.put("p/a", LARGE, KEPT))
+    summary = run()
+    assert (summary.downloaded, summary.failed, summary.retries) == (1, 0, 0)
+    assert run.front.count("Get", "p/a") == 1
+    assert tree(run.target) == {"a": LARGE}
+
+
+def test_an_answer_that_says_it_is_much_longer_than_the_object_is_asked_for_again(run: Run) -> None:
+    run.bucket.put("p/a", SMALL)
+    run.front.fault("Get", kind=WrongContentLength(2 * MIB))
+    summary = run()
+    assert (summary.downloaded, summary.failed) == (1, 0)
+    assert tree(run.target) == {"a": SMALL}
 
 
 # What stands at the destination

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -220,6 +221,37 @@ def test_ctrl_c_while_an_upload_stalls_ends_within_5_s_and_the_next_run_complete
     front.remove(stalled)
     assert sterna("sync", source, bucket.url("p")).code == 0
     assert bucket.contents() == {"p/large": LARGE[: 9 * MIB]}
+
+
+@pytest.mark.parametrize("given", (0, 9 * MIB), ids=("nothing", "parts"))
+def test_one_ctrl_c_ends_an_upload_of_a_stream_that_gives_nothing_more_and_leaves_no_upload_open(
+    sterna: Sterna, front: Front, bucket: Bucket, given: int
+) -> None:
+    run = sterna.start("copy", "-", bucket.url("stream"))
+    assert run.process.stdin is not None
+    run.process.stdin.write(LARGE[:given])
+    run.process.stdin.flush()
+    front.wait_for("UploadPart", 1, answered=True) if given else time.sleep(1)
+    began = time.monotonic()
+    run.send(signal.SIGINT)
+    assert run.process.wait(WITHIN_S) == 130
+    assert time.monotonic() - began < 4  # before the patience with what hangs is at its end
+    done = run.wait()
+    assert done.err.count("INTERRUPTED") + done.out.count("INTERRUPTED") == 1
+    assert "not everything ended in time" not in done.err
+    assert (bucket.keys(), bucket.uploads()) == ([], [])
+
+
+def test_one_ctrl_c_ends_a_download_to_a_stream_that_nobody_reads(sterna: Sterna, front: Front, bucket: Bucket) -> None:
+    bucket.put("large", LARGE)
+    run = sterna.start("copy", bucket.url("large"), "-")
+    front.wait_for("GetRange", 1, answered=True)
+    time.sleep(0.3)
+    run.send(signal.SIGINT)
+    assert run.process.wait(WITHIN_S) == 130
+    done = run.wait()
+    assert "INTERRUPTED" in done.err
+    assert "not everything ended in time" not in done.err
 
 
 def test_ctrl_c_while_requests_are_repeated_ends_soon_h109(

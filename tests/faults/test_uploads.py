@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sterna.wire.checksum import algorithm
 from tests.conftest import Sterna
 from tests.faults import front as f
-from tests.faults.case import LARGE, PATIENCE, Case, Echo, noise
+from tests.faults.case import LARGE, MIB, PATIENCE, Case, Echo, noise
 from tests.faults.front import Front
 from tests.faults.test_disk import as_ordinary_user, run
 from tests.servers.oracle import Bucket
@@ -216,6 +217,69 @@ def test_H07_an_older_object_of_the_same_size_is_not_taken_for_a_complete_that_l
     assert (ran.summary.exit_code, ran.summary.uploaded, ran.summary.failed) == (1, 0, 1), ran.said
     assert case.truth() == {"big.bin": older}
     case.converges()
+
+
+OTHER_SUM = f.SetHeader("x-amz-checksum-crc64nvme", "AAAAAAAAAAE=")
+
+
+def test_H21_joined_parts_that_are_other_bytes_fail_and_are_not_left_to_be_taken_for_the_file(case: Case) -> None:
+    case.write(BIG | SMALL)
+    case.front.fault("Complete", nth="always", kind=OTHER_SUM)
+    case.shows_checksums()
+    case.is_failed(case.up(), "big.bin", words="joined other bytes")
+
+
+def test_H06_what_a_lost_answer_has_joined_wrongly_is_not_left_to_be_taken_for_the_file(case: Case) -> None:
+    case.write(BIG)
+    case.front.fault("Complete", nth=1, kind=f.ResetAfterApply())
+    case.front.fault("Complete", nth="from 2nd", kind=f.NO_SUCH_UPLOAD)
+    case.front.fault("Head", key="p/big.bin", nth="always", kind=OTHER_SUM)
+    case.shows_checksums()
+    case.is_failed(case.up(), "big.bin", words="joined other bytes")
+
+
+def test_H21_joined_parts_that_cannot_be_taken_back_are_named(case: Case) -> None:
+    case.write(BIG)
+    case.front.fault("Complete", nth="always", kind=OTHER_SUM)
+    case.front.fault("Delete", nth="always", kind=f.ACCESS_DENIED)
+    case.shows_checksums()
+    ran = case.up()
+    assert ran.summary.exit_code == 1
+    assert "could not be taken back" in ran.said
+
+
+def test_H21_a_sum_of_the_whole_that_is_refused_is_not_passed_over(case: Case) -> None:
+    """Unless the server shows another of its own that is right, nothing says that it has joined what was sent."""
+    case.write(BIG)
+    case.front.fault("Complete", nth=1, kind=f.BAD_DIGEST)
+    case.shows_checksums()
+    case.is_failed(case.up(), "big.bin", words="joined other bytes")
+
+
+def test_a_server_that_knows_only_the_sum_of_sums_is_held_to_that(case: Case) -> None:
+    case.write(BIG)
+    kind, body = algorithm("CRC64NVME"), BIG["big.bin"]
+    sums = [kind.update(body[start : start + 5 * MIB], 0) for start in (0, 5 * MIB)]
+    case.front.fault("Complete", nth=1, kind=f.BAD_DIGEST)
+    case.front.fault("Complete", nth=2, kind=f.SetHeader("x-amz-checksum-crc64nvme", kind.composite(sums)))
+    case.shows_checksums()
+    ran = case.up()
+    case.is_arrived(ran)
+    assert ran.outcomes["big.bin"].proof == "CRC64NVME, seen"
+    whole, without = case.front.requests_of("Complete")
+    assert whole.headers["x-amz-checksum-type"] == "FULL_OBJECT"
+    assert "x-amz-checksum-type" not in without.headers
+
+
+@pytest.mark.parametrize(("hides", "proof"), [(False, "part sums, seen"), (True, "seen")])
+def test_sums_of_parts_prove_an_object_where_the_server_has_shown_each(case: Case, hides: bool, proof: str) -> None:
+    case.write(BIG)
+    case.shows_checksums()
+    if hides:
+        case.front.fault("UploadPart", nth=2, kind=f.SetHeader("x-amz-checksum-crc64nvme", None))
+    ran = case.up()
+    case.is_arrived(ran)
+    assert ran.outcomes["big.bin"].proof == proof
 
 
 # The beginning and the parts of a multipart upload

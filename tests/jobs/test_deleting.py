@@ -16,9 +16,11 @@ from sterna.model.errors import DiskFull, GuardRefused, SternaError
 from sterna.model.events import Summary, Tally, ignore
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.moving.delete import FolderEraser
 from sterna.planning.filters import EVERYTHING
 from sterna.planning.guard import Allowed, Guard, MaxDelete
 from sterna.planning.merge import Pair
+from sterna.stores.local import LocalStore
 
 pytestmark = pytest.mark.thorough
 
@@ -254,3 +256,60 @@ def test_a_folder_of_the_source_is_known_to_be_there() -> None:
     run.deleter.see([(Entry("a/", 0, 1), None), both("b")])
     assert run.deleter._keeps_folder("a/")
     assert not run.deleter._keeps_folder("b/")
+
+
+# A file where a folder is needed
+
+IN_THE_WAY: list[Pair] = [
+    (None, Entry("a", 3, 1)),
+    orphan("a-x"),
+    (Entry("a/b", 1, 1), None),
+    (Entry("a/c", 1, 1), None),
+]
+
+
+def carried(deleter: Deleter) -> Summary:
+    """A run of two plans that need the folder ``a``, both at once."""
+
+    async def plans() -> AsyncGenerator[list[Action], None]:
+        deleter.see(IN_THE_WAY)
+        yield [upload("a/b", Verb.DOWNLOAD)]
+        yield [upload("a/c", Verb.DOWNLOAD)]
+
+    async def run() -> Summary:
+        stop = Stop()
+        ledger = Ledger("sync", "a", "b", emit=ignore, tally=Tally(), stop=stop)
+        try:
+            with deleter:
+                guarded = [plan async for plan in deleter.guarded(plans())]
+                await asyncio.gather(*(deleter.clear(plan, ledger) for plan in guarded))
+                await deleter.delete(ledger, stop, None)
+            return await ledger.settle()
+        finally:
+            await ledger.close()
+
+    return asyncio.run(run())
+
+
+def test_a_file_where_a_folder_is_needed_goes_first_and_once() -> None:
+    keys: list[list[str]] = []
+    summary = carried(Deleter(Eraser(lambda ended: keys.append([one.key for one in ended])), EVERYTHING, ALL))
+    assert keys == [["a"], ["a-x"]]
+    assert summary.deleted == 2
+
+
+def test_a_file_where_a_folder_is_needed_waits_for_the_guards() -> None:
+    keys: list[list[str]] = []
+    eraser = Eraser(lambda ended: keys.append([one.key for one in ended]))
+    with pytest.raises(GuardRefused):
+        carried(Deleter(eraser, EVERYTHING, Allowed(frozenset({Guard.SWAPPED}), MaxDelete(1))))
+    assert keys == []
+
+
+def test_a_file_where_a_folder_is_needed_stays_if_it_is_no_longer_what_was_listed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"of somebody else")
+    (tmp_path / "a-x").write_bytes(b"1")
+    with LocalStore.open(tmp_path) as store:
+        summary = carried(Deleter(FolderEraser(store.folder), EVERYTHING, ALL))
+    assert summary.failed == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a-x"]

@@ -48,6 +48,24 @@ def settled(
     return asyncio.run(test()), events
 
 
+def test_what_ended_counts_as_finished_however_it_ended_and_what_was_not_planned_does_not() -> None:
+    async def test() -> Tally:
+        tally = Tally()
+        ledger = Ledger("sync", "here", "there", emit=lambda _: None, tally=tally, stop=Stop())
+        ledger.planned(6, 50)
+        done = [one(Status.DONE, "upload", size=10), one(Status.DONE, "delete", size=99)]
+        ledger.record([*done, *(one(status, size=10) for status in (Status.KEPT, Status.FAILED, Status.SKIPPED))])
+        ledger.record([one(Status.LEFT, size=10)])
+        ledger.troubles(
+            [Trouble("socket", "a socket", skipped=True), Trouble("d/", "unreadable", subtree=True)], "upload"
+        )
+        await ledger.settle()
+        return tally
+
+    tally = asyncio.run(test())
+    assert (tally.ended_objects, tally.unmoved_bytes, tally.done_by_verb) == (6, 40, {"upload": 1, "delete": 1})
+
+
 def test_all_done_is_exit_0() -> None:
     summary, events = settled(
         one(Status.DONE),

@@ -63,6 +63,22 @@ def test_H74_a_trailing_slash_changes_nothing(bucket: Bucket, side: Side) -> Non
     assert names(at(bucket, "logs/"), side) == names(at(bucket, "logs"), side) == ["a"]
 
 
+def test_a_trailing_slash_means_what_is_below_and_not_the_object_of_that_name(
+    bucket: Bucket, side: Side, server: Server
+) -> None:
+    if not server.facts.any_key:
+        pytest.skip("keys are paths of a folder")
+    fill(bucket, "logs", "logs/", "logs/a", "logs/b/c", "logs2")
+    assert names(at(bucket, "logs/"), side) == ["logs/", "a", "b/"]
+    assert asyncio.run(usage(at(bucket, "logs/"), side)).objects == 3
+    summary = asyncio.run(remove(at(bucket, "logs/"), side, recursive=True))
+    assert (summary.exit_code, summary.deleted) == (0, 3)
+    assert bucket.keys() == ["logs", "logs2"]
+    with pytest.raises(ObjectGone):
+        asyncio.run(remove(at(bucket, "logs/"), side, recursive=True))
+    assert bucket.keys() == ["logs", "logs2"]
+
+
 def test_the_object_that_a_path_names_is_shown_and_counted_with_what_is_below(
     bucket: Bucket, side: Side, server: Server
 ) -> None:

@@ -29,6 +29,12 @@ def test_a_trash_that_cannot_be_is_refused_by_name(trash: str, words: str) -> No
         with_trash(Settings(trash=trash), parse_location("/tmp"), parse_location("s3://bucket/p"))
 
 
+@pytest.mark.parametrize("trash", ["a", "a/", "s3://bucket/a"])
+def test_a_trash_at_the_source_is_refused(trash: str) -> None:
+    with pytest.raises(WrongSetting, match="is the source itself"):
+        with_trash(Settings(trash=trash), parse_location("s3://bucket/a"), parse_location("s3://bucket/b"))
+
+
 def test_a_trash_inside_the_source_is_refused() -> None:
     with pytest.raises(WrongSetting, match="is inside the source"):
         with_trash(Settings(trash="a/bin"), parse_location("s3://bucket/a"), parse_location("s3://bucket/b"))

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import re
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -18,6 +23,8 @@ from tests.faults.front import Front
 from tests.places import ODD, at, fill
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
+
+LAST_MODIFIED = re.compile(rb"(?<=<LastModified>)[^<]*")
 
 
 def removed(location: BucketPath, side: Side, *, recursive: bool = True, stop: Stop | None = None,
@@ -161,10 +168,54 @@ def test_what_is_new_meanwhile_stays_and_is_told(bucket: Bucket, fronted: Side, 
     assert any("while the removal went on" in sentence for sentence in summary.notices)
 
 
+def test_what_a_listing_showed_late_is_removed_by_the_clock_of_the_server(
+    bucket: Bucket, fronted: Side, front: Front
+) -> None:
+    fill(bucket, "p/a", "p/b", "p/c")
+    ahead = datetime.now(UTC) + timedelta(minutes=10)  # of this machine: what is old there is of the future here
+    stamp = (ahead - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%S.000Z").encode()
+    front.fault("ListV2", kind=faults.SetHeader("Date", format_datetime(ahead, usegmt=True)), nth="always")
+    front.fault("ListV2", kind=faults.Rewrite(lambda page: LAST_MODIFIED.sub(stamp, page)), nth="always")
+    front.fault(
+        "ListV2", kind=faults.ListWithout("p/b"), nth="always", where=lambda request: not front.count("DeleteObjects")
+    )
+    summary = removed(at(bucket, "p"), fronted)
+    assert (summary.exit_code, summary.deleted, bucket.keys()) == (0, 3, [])
+    assert summary.notices == []
+
+
+def test_what_no_pass_was_shown_and_is_there_at_the_end_fails_by_name(
+    bucket: Bucket, fronted: Side, front: Front
+) -> None:
+    fill(bucket, "p/a", "p/b", "p/c")
+    time.sleep(1.1)  # an object of the same second may have been written meanwhile
+    passes = itertools.count()  # each second listing from the start looks whether another pass is due
+    front.fault(
+        "ListV2", kind=faults.ListWithout("p/b"), nth="always",
+        where=lambda request: (
+            "max-keys=1000" in request.target and "start-after" not in request.target and next(passes) % 2 == 0
+        ),
+    )  # fmt: skip
+    summary = removed(at(bucket, "p"), fronted)
+    assert (summary.exit_code, summary.deleted, bucket.keys()) == (1, 2, ["p/b"])
+    assert [one.key for one in summary.failures] == ["p/b"]
+    assert "INCOMPLETE" in summary.verdict
+
+
+def test_a_prefix_with_a_marker_of_its_own_is_told_to_be_removed_recursively(
+    bucket: Bucket, side: Side, server: Server
+) -> None:
+    if not server.facts.any_key:
+        pytest.skip("keys are paths of a folder")
+    fill(bucket, "p/", "p/a")
+    with pytest.raises(ObjectGone, match="--recursive"):
+        removed(at(bucket, "p"), side, recursive=False)
+
+
 def test_a_stop_leaves_the_rest_and_says_so(bucket: Bucket, fronted: Side, front: Front) -> None:
     fill(bucket, *(f"p/{number}" for number in range(5)))
     stop = Stop()
-    front.after("ListV2", nth=3, call=lambda request: stop.request("the test asked", 130))
+    front.after("ListV2", nth=4, call=lambda request: stop.request("the test asked", 130))
     summary = removed(at(bucket, "p"), fronted, stop=stop)
     assert (summary.exit_code, summary.deleted, summary.left) == (130, 0, 5)
     assert "INTERRUPTED (the test asked)" in summary.verdict

@@ -15,9 +15,9 @@ from sterna.journal.database import reading
 from sterna.journal.journal import Journal
 from sterna.journal.places import SUFFIX
 from sterna.journal.route import Route
-from sterna.journal.values import Seen, Synced
 from sterna.journal.writer import Pace
 from sterna.model.events import Summary
+from sterna.model.synced import Seen, Synced
 
 ROUTE = Route("/home/ann/photos", "s3://archive/photos", "", "https://s3.example.org")
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -13,9 +13,9 @@ import pytest
 from sterna.journal import questions
 from sterna.journal.database import journals
 from sterna.journal.journal import Journal
-from sterna.journal.values import Synced
 from sterna.model.errors import JournalUnusable, SternaError
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.synced import Synced
 from tests.journal.made import ROUTE, asked, database, fill, flushed, kept, keys, opened, summary, synced
 
 PAGE = 4096

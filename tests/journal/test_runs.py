@@ -11,9 +11,10 @@ import pytest
 from sterna import __version__
 from sterna.journal import questions
 from sterna.journal.database import journals, reading
-from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, Seen, SentPart, State, WrittenRange
+from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, SentPart, State, WrittenRange
 from sterna.model.errors import NotProven
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.synced import Seen
 from tests.journal.made import ROUTE, asked, database, flushed, keys, opened, summary, synced
 
 
@@ -21,12 +22,10 @@ def test_a_run_is_kept_with_what_was_asked_and_what_came_of_it(tmp_path: Path) -
     journal = opened(tmp_path)
     run = journal.begin(source="photos", target="s3://archive/photos", filters="f1", options={"--delete": "yes"})
     assert flushed(journal)
-    assert asked(journal, questions.last_ended) is None
     assert asked(journal, questions.runs)[0].state is State.RUNNING
     run.end(summary(1), {"source_entries": 17, "source_file_system": "abc"})
     assert flushed(journal)
-    found = asked(journal, questions.last_ended)
-    assert found is not None
+    [found] = asked(journal, questions.runs)
     assert found == asked(journal, questions.run_named, run.name)
     assert (found.name, found.command, found.source, found.filters) == (run.name, "sync", "photos", "f1")
     assert (found.state, found.exit_code, found.verdict, found.sterna) == (State.ENDED, 1, "well", __version__)
@@ -55,7 +54,6 @@ def test_a_run_that_was_told_to_end_is_interrupted(tmp_path: Path, code: int) ->
     journal.begin().end(summary(code))
     assert flushed(journal)
     assert asked(journal, questions.runs)[0].state is State.INTERRUPTED
-    assert asked(journal, questions.last_ended) is None
     assert journal.close()
 
 

@@ -12,9 +12,9 @@ from sterna.journal import questions
 from sterna.journal.database import reading
 from sterna.journal.journal import Journal
 from sterna.journal.rows import key_bytes, key_text
-from sterna.journal.values import Seen, Synced
 from sterna.journal.writer import Pace
 from sterna.model.errors import Corrupt, JournalUnusable
+from sterna.model.synced import Seen, Synced
 from tests.journal.made import asked, database, fill, flushed, kept, keys, opened, synced
 
 ODD = [

@@ -12,9 +12,9 @@ import pytest
 
 from sterna.journal import questions
 from sterna.journal.journal import Journal
-from sterna.journal.values import Seen, Synced
 from sterna.journal.writer import Pace
 from sterna.model.errors import JournalUnusable, Locked
+from sterna.model.synced import Seen, Synced
 from tests.journal.made import asked, flushed, kept, keys, opened, python, summary, synced
 
 NEVER = Pace(rows=10**9, seconds=1e6, most=10**9)

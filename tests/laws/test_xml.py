@@ -174,6 +174,53 @@ def test_H76_a_record_that_cannot_be_read_fails_the_page(inside: str) -> None:
         parse_page(_by_expat(_PAGE.format("false", inside).encode()))
 
 
+_ONE = _RECORD.format("a", "2009-10-12T17:50:30.000Z", 1)
+_TOKEN = "<NextContinuationToken>t</NextContinuationToken>"
+
+
+@pytest.mark.parametrize("inside", ["", _ONE, _ONE + _TOKEN, "<KeyCount>1</KeyCount>" + _ONE])
+@pytest.mark.parametrize("word", ["True", "TRUE", " true\n", "False", "FALSE", " false "])
+def test_H76_whether_more_follows_is_read_in_any_case(word: str, inside: str) -> None:
+    body = _PAGE.format(word, inside).encode()
+    assert parse_page(body).truncated == parse_page(_by_expat(body)).truncated == (word.strip().lower() == "true")
+
+
+@pytest.mark.parametrize("inside", ["", _ONE, _ONE + _TOKEN])
+@pytest.mark.parametrize("word", ["", " ", "yes", "1", "truе", "truefalse"])
+def test_H76_a_page_that_says_neither_that_it_goes_on_nor_that_it_ends_is_corrupt(word: str, inside: str) -> None:
+    for body in (_PAGE.format(word, inside), _PAGE.format(word, inside).replace("></IsTruncated>", "/>")):
+        for form in (body.encode(), _by_expat(body.encode())):
+            with pytest.raises(Corrupt, match="whether it goes on"):
+                parse_page(form)
+
+
+@pytest.mark.parametrize(
+    ("inside", "asked", "truncated"),
+    [
+        ("", 1000, False),
+        (_ONE, 1000, False),
+        (_ONE + "<MaxKeys>2</MaxKeys>", 1000, False),
+        ("<KeyCount>1</KeyCount>" + _ONE, 2, False),
+        (_ONE + _TOKEN, 1000, True),
+        ("<NextMarker>a</NextMarker>" + _ONE, 1, True),
+        (_ONE, 1, None),
+        (_ONE + "<MaxKeys>1</MaxKeys>", 1000, None),
+        (_ONE + "<MaxKeys>many</MaxKeys>", 1000, None),
+        ("<Marker/><NextMarker>a</NextMarker><MaxKeys>1</MaxKeys>" + _ONE, 1000, None),
+    ],
+)
+def test_H76_a_page_without_a_word_of_it_ends_where_it_is_not_full(
+    inside: str, asked: int, truncated: bool | None
+) -> None:
+    body = f"<ListBucketResult>{inside}</ListBucketResult>".encode()
+    for form in (body, _by_expat(body)):
+        if truncated is None:
+            with pytest.raises(Corrupt, match="whether it goes on"):
+                parse_page(form, asked)
+        else:
+            assert parse_page(form, asked).truncated == truncated
+
+
 def test_a_token_that_cannot_be_read_is_corrupt() -> None:
     with pytest.raises(Corrupt):
         parse_page(_PAGE.format("true", "<NextContinuationToken>&unknown;</NextContinuationToken>").encode())

@@ -17,13 +17,20 @@ TEXTS = st.text(st.sampled_from('ab/-.0%\n\r\t\0\\"\x7fé\u2028\U0001f426\ud800\
 KEYS = TEXTS.filter(bool)
 
 
+_HEX = "d41d8cd98f00b204e9800998ecf8427e"
+
+# What travels as digits, with and without parts, and what looks like it.
+ETAGS = ["", _HEX, f"{_HEX}-1", f"{_HEX}-10000", f"{_HEX}-0", f"{_HEX}-01", f"{_HEX}-", f"{_HEX}-x", f"{_HEX}0", _HEX[1:],
+         _HEX.upper(), f"{_HEX}\n", f"{_HEX}-{'9' * 12}", "x-2", "\n\udcff"]  # fmt: skip
+
+
 def entries(keys: st.SearchStrategy[str] = KEYS) -> st.SearchStrategy[Entry]:
     return st.builds(
         Entry,
         keys,
         st.integers(0, 2**50),
         st.integers(-(2**60), 2**62),
-        st.sampled_from(["", "d41d8cd98f00b204e9800998ecf8427e", "x-2", "\n\udcff"]),
+        st.sampled_from(ETAGS),
         st.sampled_from(["", "STANDARD", "GLACIER"]),
         st.sampled_from(["", "null", "v1"]),
     )
@@ -37,7 +44,8 @@ def plans(draw: st.DrawFn, most: int = 6) -> list[Action]:
     for key in sorted(draw(st.sets(KEYS, max_size=most))):
         target = draw(st.none() | entries(st.just(key)))
         source = draw(entries(st.just(key)))
-        actions.append(Action(draw(verbs), key, draw(TEXTS), source, target, draw(TEXTS)))
+        sizes = f"{source.size} here, {target.size} there" if target is not None and draw(st.booleans()) else ""
+        actions.append(Action(draw(verbs), key, draw(TEXTS) + sizes, source, target, draw(TEXTS)))
     actions += [
         Action(Verb.DELETE, key, draw(TEXTS), None, draw(entries(st.just(key))))
         for key in sorted(draw(st.sets(KEYS, max_size=most)))

@@ -120,14 +120,16 @@ def test_what_is_new_or_another_size_is_downloaded_and_another_time_is_looked_at
     assert (
         download(
             """
-            equal 5 100
+            edited 5 100
+            equal 5 100.5
             longer 6 100
             new 7 100
             newer 5 300
             older 5 100
             """,
             """
-            equal 5 100.5
+            edited 5 100.5
+            equal 5 100
             longer 5 100
             newer 5 200
             older 5 200
@@ -135,6 +137,7 @@ def test_what_is_new_or_another_size_is_downloaded_and_another_time_is_looked_at
             """,
         )
         == """\
+look edited: same size, and the time needs a look
 download longer: the sizes differ: 6 at the source, 5 at the destination
 download new: new
 look newer: same size, and the time needs a look
@@ -285,12 +288,26 @@ OBJECT = Entry("a", 5, 300 * S, "e")
         (Verb.UPLOAD, Entry("a", 5, 100 * S, "e"), FILE.mtime_ns, None),
         (Verb.DOWNLOAD, OBJECT, FILE.mtime_ns, None),
         (Verb.DOWNLOAD, OBJECT, None, "same size, and another time"),
-        (Verb.DOWNLOAD, Entry("a", 5, 200 * S, "e"), None, None),
+        (Verb.DOWNLOAD, Entry("a", 5, 200 * S, "e"), None, "same size, and another time"),
         (Verb.DOWNLOAD, Entry("a", 5, 200 * S, "e"), 7 * S, "same size, and another time"),
     ],
 )
 def test_a_look_settles_it(verb: Verb, found: Entry | None, own_ns: int | None, expected: str | None) -> None:
     assert difference(verb, FILE, OBJECT, found, own_ns) == expected
+
+
+def test_a_file_edited_in_the_second_in_which_its_object_was_stored_is_looked_at_and_downloaded() -> None:
+    """A folder went up and was edited in the same second: what comes down is what the object was made of."""
+    made_of_ns, stored = 100 * S + 250_000_000, Entry("a", 5, 100 * S, "e")
+    for step_ns in (1, 10_000_000):
+        edited = Entry("a", 5, 100 * S + 750_000_000)
+        plan = plan_downloads([(stored, edited)], Collisions(lambda key: None), step_ns=step_ns)
+        assert [action.verb for action in plan.actions] == [Verb.LOOK]
+        for own_ns in (made_of_ns, None):
+            because = difference(Verb.DOWNLOAD, edited, stored, stored, own_ns, step_ns=step_ns)
+            assert because == "same size, and another time"
+        untouched = Entry("a", 5, made_of_ns)
+        assert difference(Verb.DOWNLOAD, untouched, stored, stored, made_of_ns, step_ns=step_ns) is None
 
 
 YEAR = 365 * 86400 * S

@@ -12,7 +12,7 @@ from sterna.planning.merge import Pair, merge_pages
 S = 10**9
 A, B = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
-NAMES = {"A": A, "B": B, "-": "", "A-2": f"{A}-2", "B-2": f"{B}-2", "0": NOTHING}
+NAMES = {"A": A, "B": B, "-": "", "A-2": f"{A}-2", "B-2": f"{B}-2", "B-3": f"{B}-3", "0": NOTHING}
 
 
 def listing(text: str) -> list[Entry]:
@@ -62,7 +62,7 @@ kept 2, 5 bytes"""
     )
 
 
-@pytest.mark.parametrize("etags", [("A-2", "B"), ("A-2", "B-2"), ("-", "-"), ("0", "0"), ("A", "B-2")])
+@pytest.mark.parametrize("etags", [("A-2", "B"), ("A-2", "B-3"), ("-", "-"), ("0", "0"), ("A", "B-2")])
 @pytest.mark.parametrize(("stored", "is_kept"), [("101", True), ("100.9", False), ("100", False), ("99", False)])
 def test_where_the_etags_say_nothing_only_a_destination_of_a_later_second_is_kept(
     etags: tuple[str, str], stored: str, is_kept: bool
@@ -71,6 +71,12 @@ def test_where_the_etags_say_nothing_only_a_destination_of_a_later_second_is_kep
     assert lines(plan) == (
         "kept 1, 5 bytes" if is_kept else "look k: same size, and not stored later than the source\nkept 0, 0 bytes"
     )
+
+
+@pytest.mark.parametrize("stored", ["101", "100", "99"])
+def test_other_etags_of_as_many_parts_are_looked_at_at_any_time(stored: str) -> None:
+    expected = "look k: same size and number of parts, and another ETag\nkept 0, 0 bytes"
+    assert lines(plan_copies(paired("k 5 100 A-2", f"k 5 {stored} B-2"))) == expected
 
 
 @pytest.mark.parametrize("stored", ["101", "100", "99"])
@@ -124,6 +130,8 @@ def seen(stored_s: float = 100, etag: str = "", kept_s: float | None = None, **m
         (seen(300, f"{A}-2"), seen(1, f"{A}-2"), ""),
         (seen(300, f"{A}-2"), seen(1, f"{B}-2", made_of=f"{A}-2"), ""),
         (seen(300, f"{A}-3"), seen(1, f"{B}-2", made_of=f"{A}-2"), "same size, and not stored later than the source"),
+        (seen(1, f"{A}-2", kept_s=7), seen(300, f"{B}-2", kept_s=8), "same size, and another time"),
+        (seen(1, f"{A}-2"), seen(300, f"{B}-2"), ""),  # nothing tells them apart
         (seen(300, kept_s=7.5), seen(1, kept_s=7.5), ""),
         (seen(1, kept_s=7.5), seen(300, kept_s=8), "same size, and another time"),
         (seen(100, kept_s=7), seen(100), "same size, and not stored later than the source"),

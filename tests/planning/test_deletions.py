@@ -27,10 +27,11 @@ def test_what_only_the_destination_has_is_deleted_once_both_were_listed() -> Non
     with Deletions() as deletions:
         deletions.add([*only_there("a"), both, (Entry("c", 1, 1), None), *only_there("d")])
         assert deleted(deletions) == [], "the listing has not ended"
-        assert deletions.count() == Count(unlisted=2)
+        assert deletions.count() == Count()
+        assert not deletions.holds(Entry("a", 1, 1))
         deletions.listed()
         assert deletions.count() == Count(objects=2, bytes=2)
-        assert "2 candidates in memory, 1 ranges listed" in repr(deletions)
+        assert "2 candidates in memory, listed to the end" in repr(deletions)
         ((first, second),) = deletions.batches()
         assert (first.verb, first.key, first.because, first.source) == (Verb.DELETE, "a", BECAUSE, None)
         assert second.target == Entry("d", 1, 1, "etag", "GLACIER", "v")
@@ -43,16 +44,12 @@ def test_H76_a_run_that_breaks_off_deletes_nothing() -> None:
         assert list(deletions.batches()) == []
 
 
-def test_H77_only_what_lies_in_a_range_that_both_sides_listed_to_its_end_is_deleted() -> None:
+def test_H77_nothing_is_deleted_before_both_sides_are_listed_to_their_end() -> None:
     with Deletions() as deletions:
-        deletions.add(only_there("a", "b", "c", "d", "e", "f"))
-        deletions.listed("b", "c")
-        deletions.listed("e", None)
-        assert deleted(deletions) == ["b", "e", "f"]
-        deletions.listed("", "b")
-        assert deleted(deletions) == ["a", "b", "e", "f"]
-        deletions.listed("c", "e")
-        assert deleted(deletions) == ["a", "b", "c", "d", "e", "f"]
+        deletions.add(only_there("a", "b"))
+        assert (deleted(deletions), deletions.count()) == ([], Count())
+        deletions.listed()
+        assert deleted(deletions) == ["a", "b"]
 
 
 def test_H78_nothing_below_a_folder_that_could_not_be_read_is_deleted() -> None:

@@ -242,10 +242,27 @@ def test_a_trouble_in_what_is_left_out_is_none_of_ours() -> None:
     chosen = ruled("- cache/\n- *.sock")
     assert not chosen.concerns(Trouble("cache/x", "is a socket"))
     assert not chosen.concerns(Trouble("a.sock", "is a socket"))
-    assert not chosen.concerns(Trouble("a/cache", "permission denied", subtree=True))
     assert not chosen.concerns(Trouble("a/cache/", "permission denied", subtree=True))
-    assert chosen.concerns(Trouble("a.sock", "permission denied", subtree=True))
+    assert chosen.concerns(Trouble("a.sock/", "permission denied", subtree=True))
     assert chosen.concerns(Trouble("b", "is a socket"))
+    assert ruled("+ /photos/**\n- *").concerns(Trouble("", "could not be listed to its end", subtree=True))
+
+
+def test_a_link_concerns_as_the_folder_or_as_the_file_that_it_may_stand_for() -> None:
+    chosen = ruled("+ /photos/**\n+ /a.txt\n- *")
+    for key in ("photos", "a.txt"):
+        assert chosen.concerns(Trouble(key, "is a symbolic link", subtree=True, skipped=True))
+    assert not chosen.concerns(Trouble("b.txt", "is a symbolic link", subtree=True, skipped=True))
+    assert not ruled("- /old\n- /old/").concerns(Trouble("old", "is a symbolic link", subtree=True))
+
+
+def test_a_name_that_is_no_key_is_judged_by_the_name_and_not_by_how_it_is_shown() -> None:
+    raw, folder = "caf\udce9.txt", "caf\udce9/"
+    listed = Filter(listed=frozenset({raw, folder + "a"}))
+    assert listed.concerns(Trouble("caf\\xe9.txt", "is not UTF-8", raw=raw))
+    assert listed.concerns(Trouble("caf\\xe9/", "is not UTF-8", subtree=True, raw=folder))
+    assert not listed.concerns(Trouble("th\\xe9.txt", "is not UTF-8", raw="th\udce9.txt"))
+    assert not ruled("- *.txt").concerns(Trouble("caf\\xe9.txt", "is not UTF-8", raw=raw))
 
 
 # Two sides (H81)

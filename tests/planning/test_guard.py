@@ -20,6 +20,7 @@ from sterna.planning.guard import (
     allowed_by,
     before_deleting,
     before_listing,
+    changed_since,
     overlap,
     parse_max_delete,
     refuse,
@@ -54,11 +55,6 @@ def test_where_nothing_is_to_be_deleted_nothing_is_refused() -> None:
     assert told(Counts(source=0, target=1000), Remembered(source_entries=10_000)) == []
 
 
-def test_H75_a_missing_source_is_refused_before_anything_is_listed() -> None:
-    (refusal,) = before_listing(places(source_exists=False), NOTHING, STRICT)
-    assert "The source /data does not exist. Refused: to delete anything" in refusal.sentence
-
-
 @pytest.mark.parametrize(
     ("now", "before", "refused"),
     [(50, 100, False), (49, 100, True), (49, None, False), (1, 2, False), (1, 3, True), (200, 100, False)],
@@ -72,13 +68,13 @@ def test_H75_a_source_that_shrank_by_more_than_half_deletes_nothing(
 
 def test_H75_another_file_system_under_the_same_path_is_refused() -> None:
     remembered = Remembered(source_file_system="1", target_file_system="2")
-    assert before_listing(places(source_file_system="1"), remembered, STRICT) == []
-    (refusal,) = before_listing(places(source_file_system="3"), remembered, STRICT)
+    assert changed_since(places(source_file_system="1"), remembered, STRICT) == []
+    (refusal,) = changed_since(places(source_file_system="3"), remembered, STRICT)
     assert refusal.guard is Guard.OTHER_FILE_SYSTEM
     assert "The source /data is on another file system than at the last run" in refusal.sentence
-    (refusal,) = before_listing(places("s3://bbb", "/data", target_file_system="3"), remembered, STRICT)
+    (refusal,) = changed_since(places("s3://bbb", "/data", target_file_system="3"), remembered, STRICT)
     assert "The destination /data" in refusal.sentence
-    assert before_listing(places(source_file_system="3"), NOTHING, STRICT) == []
+    assert changed_since(places(source_file_system="3"), NOTHING, STRICT) == []
 
 
 @pytest.mark.parametrize(
@@ -162,11 +158,11 @@ def test_counts_are_of_pairs() -> None:
 
 def test_H81_changed_filters_are_refused_before_anything_is_listed() -> None:
     remembered = Remembered(filters="old")
-    (refusal,) = before_listing(places(filters="new"), remembered, STRICT)
+    (refusal,) = changed_since(places(filters="new"), remembered, STRICT)
     assert refusal.guard is Guard.CHANGED_FILTERS
-    assert before_listing(places(filters="old"), remembered, STRICT) == []
-    assert before_listing(places(filters="new"), NOTHING, STRICT) == []
-    assert before_listing(places(filters="new"), remembered, allowed_by(["--allow-changed-filters"])) == []
+    assert changed_since(places(filters="old"), remembered, STRICT) == []
+    assert changed_since(places(filters="new"), NOTHING, STRICT) == []
+    assert changed_since(places(filters="new"), remembered, allowed_by(["--allow-changed-filters"])) == []
 
 
 @pytest.mark.parametrize(
@@ -178,11 +174,6 @@ def test_H81_changed_filters_are_refused_before_anything_is_listed() -> None:
         ("s3://aaa/x", "s3://aaa/x/", "one place"),
         ("s3://aaa", "s3://aaa/x", "The destination s3://aaa/x is inside the source"),
         ("s3://aaa/x/y", "s3://aaa/x", "The source s3://aaa/x/y is inside the destination"),
-        ("/data", "/data-old", None),
-        ("/data", "/data", "one place"),
-        ("/data/", "/data/backup", "The destination /data/backup is inside"),
-        ("/data/../data/x", "/data", "inside the destination"),
-        ("/", "/data", "inside the source"),
         ("/data", "s3://data", None),
     ],
 )
@@ -191,9 +182,7 @@ def test_H83_overlapping_roots_are_seen(source: str, target: str, how: str | Non
     assert found is None if how is None else how in (found or "")
 
 
-def test_H83_case_and_servers_matter_where_the_caller_says_so() -> None:
-    assert overlap(places("/Data", "/data/Ü")) is None
-    assert overlap(places("/Data", "/data/U\u0308", ignores_case=True)) is not None
+def test_H83_a_bucket_of_the_same_name_on_another_server_is_another_place() -> None:
     assert overlap(places("s3://aaa", "s3://aaa", same_server=False)) is None
 
 
@@ -209,7 +198,7 @@ def test_H83_case_and_servers_matter_where_the_caller_says_so() -> None:
     ],
 )
 def test_H84_a_whole_machine_is_no_destination_to_delete_from(target: Location, what: str | None) -> None:
-    found = before_listing(Places(BucketPath("a"), target, home=Path("/home/ada")), NOTHING, STRICT)
+    found = before_listing(Places(BucketPath("a"), target, home=Path("/home/ada")), STRICT)
     assert [refusal.guard for refusal in found] == ([Guard.WHOLE_MACHINE] if what else [])
     if what:
         assert what in found[0].sentence

@@ -17,8 +17,8 @@ from sterna.planning.guard import Allowed, Counts, Remembered, before_deleting, 
 from sterna.planning.merge import pairs
 from sterna.planning.planfile import PlanFile, PlanWriter
 from sterna.planning.summary import Summarizer
-from sterna.stores.memory import MemoryStore
 from sterna.stores.store import Store
+from tests.memory import MemoryStore
 from tests.planning.plans import HEADER
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sterna.model.entry import Entry, Trouble
+from sterna.model.entry import MD5_OF_NOTHING, Entry, Trouble
 from sterna.planning.unknown import Unknown
-from sterna.planning.verify import MD5_OF_NOTHING, Comparison, Finding, Sum, Verdict, even_cut, likely_cuts, sums_shown
+from sterna.planning.verify import Comparison, Finding, Sum, Verdict, even_cut, likely_cuts, sums_shown
 
 MD5 = "0" * 31 + "1"
 
@@ -91,6 +91,12 @@ def test_two_places_are_not_equal_while_some_of_one_is_unknown() -> None:
     by_rule = Comparison(Unknown([Trouble("link", "is a symbolic link", skipped=True)]))
     by_rule.judge(entry(0), entry(0))
     assert by_rule.is_equal
+    filtered_out = Unknown()
+    filtered_out.add([Trouble("d/", "cannot be read", subtree=True)], lambda trouble: False)
+    elsewhere = Comparison(filtered_out)
+    elsewhere.judge(entry(0), entry(0))
+    assert elsewhere.is_equal
+    assert filtered_out.covers("d/x")
 
 
 def test_sizes_suffice_where_that_was_asked_for() -> None:
@@ -116,6 +122,7 @@ def test_what_was_found_out_elsewhere_is_counted() -> None:
     [
         ({"CRC32C": "AAAA"}, "", {}, [Sum("CRC32C", "CRC32C", "AAAA")]),
         ({"CRC32C": "AAAA-3"}, "", {"composite": True}, [Sum("CRC32C of 3 parts?", "CRC32C", "AAAA-3", 3)]),
+        ({"CRC32C": "AAAA-²"}, "", {}, [Sum("CRC32C", "CRC32C", "AAAA-²")]),
         ({"SHA256": "AAAA"}, "", {"composite": True}, []),  # rclone's and Ceph's way: of how many parts is not said
         ({}, MD5, {}, []),
         ({}, MD5, {"maybe_md5": True}, [Sum("MD5?", "MD5", MD5, is_etag=True)]),

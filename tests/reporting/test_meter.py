@@ -78,7 +78,7 @@ def test_the_time_left_of_many_empty_files_goes_by_their_number() -> None:
     tally = Tally(planned_objects=1000, planning_done=True)
     meter, reading = Meter(0.0), Reading()
     for second in range(1, 11):
-        tally.done_objects = second * 10
+        tally.ended_objects = second * 10
         reading = meter.sample(tally, float(second))
     assert reading.left_s == pytest.approx(90)
     assert reading.fraction == pytest.approx(0.1)
@@ -90,15 +90,21 @@ def test_bytes_of_failed_attempts_are_no_progress() -> None:
 
 
 def test_the_whole_is_reached_only_when_the_last_object_is_counted() -> None:
-    tally = Tally(planned_objects=2, planned_bytes=2 * KIB, planning_done=True, done_objects=1)
+    tally = Tally(planned_objects=2, planned_bytes=2 * KIB, planning_done=True, ended_objects=1)
     meter = Meter(0.0)
     before = run(meter, tally, [(1.0, 9 * MIB)])
     assert before.fraction is not None
     assert before.fraction < 1
-    tally.failed_objects = 1
+    tally.ended_objects = 2
     reading = meter.sample(tally, 2.0)
     assert reading.fraction == 1
     assert reading.left_s == 0
+
+
+def test_what_a_look_found_in_place_is_finished_with_the_bytes_that_were_planned_for_it() -> None:
+    tally = Tally(planned_objects=1000, planned_bytes=1000 * MIB, planning_done=True)
+    tally.ended_objects, tally.unmoved_bytes = 900, 900 * MIB
+    assert run(Meter(0.0), tally, [(1.0, 0)]).fraction == pytest.approx(0.9)
 
 
 def test_nothing_to_do_is_wholly_done_once_planning_is() -> None:

@@ -95,6 +95,6 @@ def test_every_line_of_an_estimate_says_that_it_is_one() -> None:
 
 def test_where_nothing_is_asked_of_a_server_nothing_is_estimated() -> None:
     assert estimate_lines(estimate(requests={})) == []
-    measured = estimate_lines(estimate(seconds=1.0, rate_is_measured=True, monthly=3.0))
-    assert "time, estimate: 0:00:01, as fast as an earlier run" in measured
-    assert "storage, estimate: 3.00 USD more each month" in measured
+    more = estimate_lines(estimate(seconds=1.0, monthly=3.0))
+    assert "time, estimate: 0:00:01, at an assumed speed" in more
+    assert "storage, estimate: 3.00 USD more each month" in more

@@ -47,7 +47,7 @@ def test_a_machine_that_slept_is_told_of_once() -> None:
 
 
 def test_a_line_says_where_a_run_stands() -> None:
-    tally = Tally(planned_objects=20_000, planned_bytes=3 * MIB, done_objects=12, moved_bytes=MIB, failed_objects=2)
+    tally = Tally(planned_objects=20_000, planned_bytes=3 * MIB, ended_objects=14, moved_bytes=MIB, failed_objects=2)
     tally.retries, tally.in_flight, tally.lanes, tally.limited_by, tally.there_objects = 1, 5, 64, "network", 9
     said: list[str] = []
     PlainLines(said.append, -9.0).tick(tally, Reading(elapsed_s=65, now=2048, mean=1024, left_s=3.0), 0.0)

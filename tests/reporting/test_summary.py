@@ -49,6 +49,7 @@ def test_a_good_run_in_full() -> None:
         ({"downloaded": 1}, "The one object is in place: 1 downloaded and proved, 0 unchanged."),
         ({"kept": 3}, "All 3 objects are in place: 3 unchanged."),
         ({}, "There was nothing to move: the source holds no objects."),
+        ({"filtered": True}, "There was nothing to move: the source holds nothing that the filters let pass."),
         (
             {"downloaded": 2, "durable": False},
             (

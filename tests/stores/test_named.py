@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from sterna.model.errors import ObjectChanged, Refused, SternaError
 from sterna.stores.folding import Folding, folding_of
 from sterna.stores.named import NamedFolder, why_leads_out
 from sterna.stores.names import temporary_name
+from sterna.stores.trash import FolderTrash
 from tests.stores.test_walk import whole
 
 
@@ -44,7 +46,9 @@ def test_H63_links_within_the_folder_are_made(folder: NamedFolder, path: str, ta
     assert os.readlink(os.fsencode(made)) == target
     assert made.lstat().st_mtime_ns == 10**18 + 5
     key = path + ".rclonelink"
-    assert folder.look(key) == Entry(key, len(target), 10**18 + 5)
+    found = folder.look(key)
+    assert found is not None
+    assert (found.key, found.size, found.mtime_ns) == (key, len(target), 10**18 + 5)
     assert folder.read_whole(key, 10**6).data == target
 
 
@@ -171,3 +175,39 @@ def test_H48_unfinished_links_of_dead_runs_are_removed_and_no_others(folder: Nam
     assert sorted(page.abandoned) == [dead, f"d/{dead}"]
     assert folder.remove_abandoned([*page.abandoned, alive, "link"]) == 2
     assert sorted(os.listdir(folder.path)) == sorted([alive, "d", "link"])
+
+
+def test_a_link_that_would_have_to_be_kept_is_left(folder: NamedFolder, tmp_path: Path) -> None:
+    folder.put_link("a", b"x", 10**18, None, durable=False)
+    with closing(FolderTrash(folder, tmp_path / "trash")) as folder.trash:
+        with pytest.raises(Refused, match="which the trash does not take"):
+            folder.put_link("a", b"y", 10**18, folder.look("a.rclonelink"), durable=False)
+        folder.put_link("b", b"y", 10**18, None, durable=False)
+    assert {path.name: os.readlink(path) for path in folder.path.iterdir()} == {"a": "x", "b": "y"}
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_link_in_a_folder_that_was_moved_away_does_not_count_as_arrived(folder: NamedFolder, durable: bool) -> None:
+    folder.put_link("a/b/first", b"x", None, None, durable=durable)
+    (folder.path / "a").rename(folder.path.parent / "elsewhere")
+    with pytest.raises(ObjectChanged, match="its folder was moved or replaced"):
+        folder.put_link("a/b/second", b"x", None, None, durable=durable)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="asks Linux which folder a descriptor is")
+def test_a_link_is_on_disk_with_every_folder_that_was_made_for_it(
+    folder: NamedFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    root = folder.path
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), root))
+    )
+    folder.put_link("a/b/first", b"x", None, None, durable=True)
+    assert synced == ["a/b", "a", "."]
+    folder.put_link("a/b/second", b"x", None, None, durable=True)
+    assert synced[3:] == ["a/b"]
+    folder.put_link("a/c/third", b"x", None, None, durable=True)
+    assert synced[4:] == ["a/c", "a", "."]
+    folder.put_link("top", b"x", None, None, durable=False)
+    assert len(synced) == 7

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -784,6 +787,40 @@ def test_an_answer_before_a_file_was_sent_ends_the_sending(file: tuple[int, byte
         assert (result.status, reusable) == (503, False)
         assert received[: len(data)] == data[: len(received)]
         assert len(received) < 1 << 28
+
+    run(test)
+
+
+def test_a_peer_that_takes_nothing_is_waited_for_without_work(file: tuple[int, bytes]) -> None:
+    async def test() -> None:
+        fd, data = file
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        for size in (65536, 1):  # of an earlier request, as it were: until there is no room for a head
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    ours.send(bytes(size))
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(lambda: Connection(loop), sock=ours)
+        task = await begun(connection.exchange(b"PUT / HTTP/1.1\r\n\r\n", FilePart(fd, 0, len(data))))
+        await asyncio.sleep(0.01)
+        before_s = time.thread_time()
+        await asyncio.sleep(0.1)
+        assert time.thread_time() - before_s < 0.03
+        assert not task.done()
+
+        def serve() -> bytes:
+            got = bytearray()
+            while not got.endswith(data[-1000:]):
+                got += theirs.recv(1 << 20)
+            theirs.sendall(sized(b""))
+            return bytes(got)
+
+        got, response = await asyncio.gather(asyncio.to_thread(serve), task)
+        assert response.status == 200
+        assert got.endswith(b"PUT / HTTP/1.1\r\n\r\n" + data)
+        connection.close()
+        theirs.close()
 
     run(test)
 

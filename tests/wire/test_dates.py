@@ -42,6 +42,8 @@ def test_other_forms_are_read_too(stamp: str) -> None:
         "Sun, 31 Feb 1994 08:49:37 GMT",
         "Sun, 06 Nov 1994 25:49:37 GMT",
         "Sun, 06 Nov +994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 +99999999999999",
+        "Sun, 06 Nov 1994 08:4999999999999:37 GMT",
     ],
 )
 def test_what_is_no_date_raises(stamp: str) -> None:

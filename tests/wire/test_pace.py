@@ -59,6 +59,17 @@ def test_it_starts_small_and_never_above_its_most() -> None:
     assert Gate(-5, Tally()).limit == 1
 
 
+def test_closing_ends_the_task_that_adapts_the_limit() -> None:
+    async def test() -> None:
+        gate = Gate(3, Tally())
+        async with gate:
+            assert len(asyncio.all_tasks()) == 2
+        await gate.aclose()
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(test())
+
+
 def test_no_more_than_the_limit_are_inside() -> None:
     async def test() -> None:
         tally = Tally()
@@ -78,7 +89,7 @@ def test_no_more_than_the_limit_are_inside() -> None:
         assert most == 3
         assert (gate.in_flight, tally.in_flight) == (0, 0)
         assert repr(gate) == "<Gate 0/3 of 3, 0 waiting>"
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -90,7 +101,7 @@ def test_a_place_is_given_back_when_a_request_fails() -> None:
             async with gate:
                 raise ZeroDivisionError
         assert gate.in_flight == 0
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -107,7 +118,7 @@ def test_who_waits_longest_is_next() -> None:
 
         await asyncio.gather(*(request(number) for number in range(10)))
         assert order == list(range(10))
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -124,7 +135,7 @@ def test_a_waiter_that_is_cancelled_takes_no_place() -> None:
         await second
         assert gate.in_flight == 1
         assert first.cancelled()
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -140,7 +151,7 @@ def test_a_waiter_that_is_cancelled_when_its_turn_comes_passes_it_on() -> None:
         await second
         assert first.cancelled()
         assert gate.in_flight == 1
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -177,7 +188,7 @@ def test_a_halved_gate_lets_nobody_in_until_enough_have_left(clock: FakeTime) ->
         gate.leave()
         await waiter
         assert gate.in_flight == gate.limit == 4
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -220,7 +231,7 @@ def test_it_climbs_while_work_waits_and_the_processor_does_not(clock: FakeTime) 
         assert grown[0] == 32
         assert tally.lanes == gate.limit
         assert tally.limited_by == "the server or network"
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -239,7 +250,7 @@ def test_growth_wakes_those_who_wait(clock: FakeTime) -> None:
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -251,7 +262,7 @@ def test_a_step_that_brings_nothing_is_taken_back(clock: FakeTime) -> None:
         assert 32 in limits
         assert 16 in limits[limits.index(32) :]
         assert max(limits) == 32
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -265,7 +276,7 @@ def test_after_a_slow_down_it_climbs_by_one(clock: FakeTime) -> None:
         limits = await pass_through(gate, clock, 100, 5)
         assert 9 in limits
         assert set(limits) <= {8, 9}
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -282,7 +293,7 @@ def test_it_climbs_only_where_somebody_has_work(clock: FakeTime, has_work: bool)
             clock.now += 0.5
             await asyncio.sleep(TICK_S * 1.1)
         assert (gate.limit > START) == has_work
-        gate.close()
+        await gate.aclose()
 
     run(test)
 
@@ -291,11 +302,11 @@ def test_a_closed_gate_leaves_no_task_behind() -> None:
     async def test() -> None:
         gate = Gate(4, Tally())
         before = asyncio.all_tasks()
-        gate.close()
+        await gate.aclose()
         async with gate:
             pass
         assert len(asyncio.all_tasks()) == len(before) + 1
-        gate.close()
+        await gate.aclose()
         await turns()
         assert asyncio.all_tasks() == before
 
@@ -323,6 +334,6 @@ def test_it_does_not_climb_while_a_limit_is_what_requests_wait_for(clock: FakeTi
         limits = await pass_through(gate, clock, 200, 4)
         assert set(limits) == {START}
         assert tally.limited_by == "--bwlimit"
-        gate.close()
+        await gate.aclose()
 
     run(test)

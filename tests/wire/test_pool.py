@@ -69,7 +69,6 @@ def test_a_connection_is_kept_and_used_again() -> None:
             first = await exchanged(pool)
             assert pool.has_answered
             assert await exchanged(pool) is first
-            assert pool.opened == 1
             assert repr(pool).endswith("0 busy, 1 idle>")
             assert first.answers == 2
 
@@ -112,7 +111,30 @@ def test_a_connection_that_the_server_closed_while_idle_is_not_used() -> None:
             while first.reusable:  # noqa: ASYNC110 - the connection tells no event
                 await asyncio.sleep(0.001)
             assert await exchanged(pool) is not first
-            assert pool.opened == 2
+
+    run(test)
+
+
+def test_closing_leaves_no_task_behind() -> None:
+    async def test() -> None:
+        before = asyncio.all_tasks()
+        async with listening(answering) as port:
+            pool = Pool(endpoint(f"http://127.0.0.1:{port}"), None, no_tls, Timeouts())
+            await (await pool.open()).exchange(GET)
+            await pool.close()
+            assert not [task for task in asyncio.all_tasks() - before if "Pool" in repr(task)]
+
+    run(test)
+
+
+def test_a_fault_in_the_watch_fails_what_it_watched() -> None:
+    async def test() -> None:
+        broken = Timeouts(look_s=0.001, idle_s="never")  # type: ignore[arg-type]
+        async with serving(silent, broken) as pool:
+            connection = await pool.open()
+            with pytest.raises(TypeError):
+                await connection.exchange(GET)
+            pool.release(connection)
 
     run(test)
 

@@ -153,6 +153,80 @@ def test_all_comes_in_order_and_the_connection_serves_again(run: Run, connected:
     run(test)
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nConnection: close", b"HTTP/1.0 200 OK"], ids=["close", "1.0"])
+@pytest.mark.parametrize("slowly", [False, True])
+def test_H38_an_answer_after_which_the_connection_ends_comes_whole(
+    run: Run, connected: Connected, head: bytes, slowly: bool
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(head + b"\r\nContent-Length: %d\r\n\r\n" % SIZE)
+        for start in range(0, SIZE, SIZE // 3):
+            if slowly:
+                await asyncio.sleep(0.02)
+            writer.write(BODY[start : start + SIZE // 3])
+            await writer.drain()
+        writer.close()
+
+    async def test() -> None:
+        async with connected(serve) as (_, connection):
+            sink = ThreadSink()
+            answer = await asyncio.wait_for(connection.exchange(GET, sink=sink), 10)
+            assert answer.status == 200
+            assert sink.got == BODY
+            assert sink.by_loop < LEAST, "the loop read what a thread should"
+            assert not connection.reusable
+
+    run(test)
+
+
+def test_a_limit_holds_for_the_rest_of_an_answer_after_which_the_connection_ends(
+    run: Run, connected: Connected
+) -> None:
+    async def test() -> None:
+        go_on = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n" % SIZE + BODY[: SIZE // 2])
+            await writer.drain()
+            await go_on.wait()
+            writer.write(BODY[SIZE // 2 :])
+            await writer.drain()
+            writer.close()
+
+        async with connected(serve) as (pool, connection):
+            sink = ThreadSink()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            while len(sink.got) < SIZE // 2 or connection.is_paused:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+            pool.throttle.allow(Allowance(1, 1 << 20, down=50_000_000))
+            go_on.set()
+            await asyncio.wait_for(exchange, 10)
+            assert sink.got == BODY
+            assert sink.by_loop > SIZE // 4, "the limit was passed by"
+
+    run(test)
+
+
+def test_the_end_of_the_loop_fails_whoever_waits_and_is_passed_on(run: Run, connected: Connected) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD % SIZE + BODY[:100_000])
+        await reader.read()
+
+    async def test() -> None:
+        async with connected(serve) as (_, connection):
+            sink = ThreadSink()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            while connection.is_paused or not sink.drained:  # noqa: ASYNC110 - nobody tells when it waits
+                await asyncio.sleep(0.001)
+            tapping = next(task for task in asyncio.all_tasks() if "_drain" in repr(task.get_coro()))
+            tapping.cancel()
+            with pytest.raises(ConnectionLost, match="given up"):
+                await asyncio.wait_for(exchange, 5)
+            assert tapping.cancelled()
+
+    run(test)
+
+
 def test_a_body_that_is_not_worth_a_thread_is_read_by_the_loop(run: Run, connected: Connected) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(HEAD % (LEAST - 1) + BODY[: LEAST - 1])
@@ -290,6 +364,57 @@ def test_too_few_bytes_to_wake_a_thread_for_are_progress(run: Run, connected: Co
             await connection.exchange(GET, sink=sink)
             assert sink.got == BODY[:size]
             assert len(sink.drained) < 10, "a thread was woken for little"
+
+    run(test)
+
+
+def test_a_sink_without_room_is_not_read_into_by_a_thread(run: Run, connected: Connected) -> None:
+    """It has a disk to wait for yet, of an attempt before; afterwards the loop reads."""
+
+    class Full(ThreadSink):
+        resume: Callable[[], None]
+
+        def on_room(self, resume: Callable[[], None]) -> None:
+            self.resume = resume
+
+    async def test() -> None:
+        async with connected(whole) as (_, connection):
+            sink = Full()
+            sink.is_full = True
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            while not connection.is_paused:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
+            assert not sink.started.is_set()
+            sink.is_full = False
+            sink.resume()
+            await exchange
+            assert sink.got == BODY
+            assert connection.reusable
+
+    run(test)
+
+
+def test_room_in_a_sink_does_not_wake_the_loop_while_a_thread_reads(run: Run, connected: Connected) -> None:
+    class Waking(ThreadSink):
+        resume: Callable[[], None]
+
+        def on_room(self, resume: Callable[[], None]) -> None:
+            self.resume = resume
+
+    async def test() -> None:
+        async with connected(whole) as (_, connection):
+            sink = Waking()
+            sink.hold.clear()
+            exchange = asyncio.get_running_loop().create_task(connection.exchange(GET, sink=sink))
+            await sink.started.wait()
+            before = sink.by_loop
+            sink.resume()
+            await asyncio.sleep(0.02)
+            assert sink.by_loop == before
+            sink.hold.set()
+            await exchange
+            assert sink.got == BODY
 
     run(test)
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvloop
@@ -338,8 +338,35 @@ class Pausing(asyncio.BufferedProtocol):
         self.ended.append(error)
 
 
-async def spoken_to(port: int, protocol: asyncio.BufferedProtocol) -> None:
-    loop = asyncio.get_running_loop()
+class Sipping(Pausing):
+    """Takes ten bytes at a time, without a pause."""
+
+    def buffer_updated(self, count: int) -> None:
+        self.got += self._buffer[:count]
+
+
+class Counting:
+    """A loop that counts what is to be called soon."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.waiting = self.most = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def call_soon(self, call: Callable[..., object], *arguments: object) -> None:
+        def called() -> None:
+            self.waiting -= 1
+            call(*arguments)
+
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        self._loop.call_soon(called)
+
+
+async def spoken_to(port: int, protocol: asyncio.BufferedProtocol, counting: Counting | None = None) -> None:
+    loop = cast(asyncio.AbstractEventLoop, counting) if counting is not None else asyncio.get_running_loop()
     raw = socket.socket()
     raw.setblocking(False)
     await loop.sock_connect(raw, ("127.0.0.1", port))
@@ -365,6 +392,26 @@ def test_what_is_decrypted_when_reading_pauses_comes_when_it_goes_on(run: Run) -
                 transport.resume_reading()
             assert protocol.ended == []
             transport.abort()
+            await until(lambda: protocol.ended == [None])
+
+    run(test)
+
+
+def test_however_much_comes_one_reading_at_a_time_is_under_way(run: Run) -> None:
+    def talk(peer: Peer) -> None:
+        for start in range(0, 400_000, 1000):
+            peer.send(BODY[start : start + 1000])
+        peer.wait()
+
+    async def test() -> None:
+        with secured(talk) as port:
+            protocol, counting = Sipping(), Counting(asyncio.get_running_loop())
+            await spoken_to(port, protocol, counting)
+            await until(lambda: len(protocol.got) == 400_000)
+            assert protocol.got == BODY[:400_000]
+            assert counting.most == 1
+            assert protocol.transport is not None
+            protocol.transport.abort()
             await until(lambda: protocol.ended == [None])
 
     run(test)

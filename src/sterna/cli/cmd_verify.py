@@ -55,13 +55,15 @@ def command(invocation: Invocation, /, source: str, destination: str, checksum: 
         told = [one for one in findings if tells_all or one.verdict.value != "equal"]
         if not told:
             return
-        if invocation.json:
-            say_bytes(b"".join(_json_line("finding", one) for one in told))
-        elif not invocation.quiet:
-            say_lines([f"{one.verdict.value}: {one.key}: {one.because}" for one in told])
+        with until_the_reader_leaves():
+            if invocation.json:
+                say_bytes(b"".join(_json_line("finding", one) for one in told))
+            elif not invocation.quiet:
+                say_lines([f"{one.verdict.value}: {one.key}: {one.because}" for one in told])
 
+    # Who leaves a pipe has read enough, and does not change what is compared and with which code it ends.
+    verified = invocation.jobs.run(invocation.jobs.verify(left, right, settings, depth=depth, found=found))
     with until_the_reader_leaves():
-        verified = invocation.jobs.run(invocation.jobs.verify(left, right, settings, depth=depth, found=found))
         if invocation.json:
             say_bytes(_json_line("summary", verified, verdict=_verdict(verified), exit_code=int(not verified.is_equal)))
         elif not invocation.quiet or not verified.is_equal:

@@ -21,7 +21,7 @@ class ExitCode(enum.IntEnum):
     SOURCE_UNKNOWN = 4, "the source could not be established: missing, unreadable, or its listing failed"
     GUARDED = 5, "a guard saw danger and refused; nothing was changed"
     CONFLICT = 6, "source or destination changed since the plan was made; what changed is named, and left"
-    LOCKED = 7, "another run works on the same two locations (not used yet: runs do not look for each other)"
+    LOCKED = 7, "another run works between the same two places; it is named"
     HUNG_UP = 129, "ended by SIGHUP; the same command goes on from there"
     INTERRUPTED = 130, "ended by Ctrl-C (SIGINT); the same command goes on from there"
     TERMINATED = 143, "ended by SIGTERM; the same command goes on from there"

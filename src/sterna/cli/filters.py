@@ -86,6 +86,8 @@ def _reader(input_is_taken: bool) -> Read:
             if taken_by:
                 raise WrongSetting(f"{option} -: standard input is taken by {taken_by} already; give a file.")
             taken_by = f"{option} -"
+            if sys.stdin is None:
+                raise WrongSetting(f"{option} -: standard input is closed; give a file.")
             return sys.stdin.buffer.read()
         except OSError as error:
             raise WrongSetting(printable(f"{option} {name} cannot be read: {error.strerror}.")) from error

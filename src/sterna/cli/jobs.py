@@ -6,16 +6,18 @@ import gc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from sterna.config.finding import Finding
+    from sterna.jobs.history import History, Past
     from sterna.jobs.listing import Listed
     from sterna.jobs.settings import Settings
     from sterna.jobs.standby import Standby
     from sterna.jobs.usage import Usage
     from sterna.jobs.verify import Depth, Verified
     from sterna.jobs.why import Reason
+    from sterna.journal.values import PastOutcome
     from sterna.model.actions import Action
     from sterna.model.events import Emit, Summary, Tally
     from sterna.model.location import BucketPath, Location
@@ -178,3 +180,25 @@ class Jobs:
         from sterna.jobs.demo import demo
 
         return demo(emit_line)
+
+    def history(self, state: str, most: int) -> History:
+        from sterna.jobs.history import history
+        from sterna.journal.places import state_directory
+
+        return history(state_directory(state), most)
+
+    def run_called(self, state: str, name: str) -> Past:
+        from sterna.jobs.history import run_called
+        from sterna.journal.places import state_directory
+
+        return run_called(state_directory(state), name)
+
+    def not_done(self, past: Past, statuses: Sequence[str]) -> Iterator[PastOutcome]:
+        from sterna.jobs.history import not_done
+
+        return not_done(past, statuses)
+
+    def in_hand(self, past: Past) -> list[str]:
+        from sterna.jobs.history import in_hand
+
+        return in_hand(past)

@@ -240,8 +240,7 @@ _GLOBAL_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
 _SIDE_OPTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "--endpoint-url",
-        {"metavar": "URL", "multiple": True}
-        | {"help": "Server to speak to instead of AWS; several are used side by side. Repeatable."},
+        {"metavar": "URL", "multiple": True, "help": "Server to speak to instead of AWS."},  # a second one is refused
     ),
     ("--region", {"metavar": "NAME", "callback": header_text, "help": "Region to sign for, and of AWS to go to."}),
     ("--profile", {"metavar": "NAME", "help": "Profile of the AWS configuration files to take credentials from."}),
@@ -387,9 +386,16 @@ _DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         "--allow-changed-filters",
         {"is_flag": True, "help": "Delete also where the filters are others than at the last run that deleted."},
     ),
+    (
+        "--allow-lost-journal",
+        {
+            "is_flag": True,
+            "help": "Delete also where the journal was damaged, so that nothing is known of earlier runs.",
+        },
+    ),
 )
 
-_OF_LOOKING = ("--sse-c-key-file", "--workers", "--max-memory", "--symlinks")
+_OF_LOOKING = ("--sse-c-key-file", "--workers", "--max-memory", "--symlinks", "--on-collision")
 
 _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (
@@ -433,6 +439,15 @@ _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         },
     ),
     (
+        "--state-dir",
+        {"metavar": "FOLDER"}
+        | {"help": "Where the journals are: what earlier runs saw. (STERNA_STATE_DIR, or the user's own state folder)"},
+    ),
+    (
+        "--no-journal",
+        {"is_flag": True, "help": "Know nothing of earlier runs, and leave nothing to later ones; lock nothing."},
+    ),
+    (
         "--part-size",
         {"metavar": "SIZE", "callback": part_size_value}
         | {"help": "Size of the parts of large objects; larger where 10,000 would not do. (By the object's size.)"},
@@ -454,7 +469,7 @@ _RUN_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         {"type": click.Choice(["fail", "skip", "escape"])}
         | {
             "help": "Downloads: refuse keys that the folder cannot hold, alone or beside each other (fail), leave them "
-            "out, or write them under other names, which uploads with escape turn back. (fail)"
+            "out, or write them under other names, which uploads and verify with escape turn back. (fail)"
         },
     ),
 )

@@ -228,13 +228,17 @@ class _Run:
 
     def summary_without_end(self, exit_code: int) -> Summary:
         """What can still be said of a run that an error ended."""
-        tally = self.tally
+        tally, done = self.tally, self.tally.done_by_verb
+        uploaded, downloaded, deleted = (done.get(verb, 0) for verb in ("upload", "download", "delete"))
         return Summary(
             command=self.command,
             source=self._ends[0],
             destination=self._ends[1],
             exit_code=int(exit_code),
-            copied=tally.done_objects,
+            uploaded=uploaded,
+            downloaded=downloaded,
+            copied=tally.done_objects - uploaded - downloaded - deleted,
+            deleted=deleted,
             kept=tally.there_objects,
             skipped=tally.skipped_objects,
             failed=tally.failed_objects,

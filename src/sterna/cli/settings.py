@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sterna.cli.speech import complain
 from sterna.jobs.control import Control
-from sterna.jobs.settings import Deletion, Settings
+from sterna.jobs.settings import Deletion, Journaling, Settings
 from sterna.model.errors import WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable, size_words
@@ -94,7 +94,17 @@ def run_settings(
         symlinks=values["symlinks"] or "skip",
         one_file_system=values["one_file_system"],
         on_collision=OnCollision(values["on_collision"] or "fail"),
+        journal=_journaling(values),
     )
+
+
+def _journaling(values: Values) -> Journaling:
+    directory = values["state_dir"]
+    if directory and values["no_journal"]:
+        raise WrongSetting("--state-dir and --no-journal exclude each other; leave one of them off.")
+    if directory is not None and not directory.strip():
+        raise WrongSetting("--state-dir is empty; name a folder.")
+    return Journaling(directory or "", is_kept=not values["no_journal"])
 
 
 def _refuse_names(values: Values, *, is_upload: bool, is_copy: bool) -> None:
@@ -113,8 +123,9 @@ def _refuse_names(values: Values, *, is_upload: bool, is_copy: bool) -> None:
 
 def looking_settings(values: Values, left: Location, right: Location, filters: Filter) -> Settings:
     """What a command is told that reads on two sides and moves nothing. The two may be of any kind."""
-    if values["symlinks"] and isinstance(left, BucketPath) and isinstance(right, BucketPath):
-        raise WrongSetting("--symlinks is for folders, and both sides are in buckets; leave it off.")
+    for name in ("symlinks", "on_collision"):
+        if values[name] and isinstance(left, BucketPath) and isinstance(right, BucketPath):
+            raise WrongSetting(f"{_option(name)} is for folders, and both sides are in buckets; leave it off.")
     usual = Limits()
     return Settings(
         source=_side_of_run(values, "source", left),
@@ -127,6 +138,7 @@ def looking_settings(values: Values, left: Location, right: Location, filters: F
         ),
         filters=filters,
         symlinks=values["symlinks"] or "skip",
+        on_collision=OnCollision(values["on_collision"] or "fail"),
     )
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,10 +103,6 @@ class Signals:
         text = f"{why}: {tally.done_objects:,} objects are in place, {left:,} are left{more}; the same command goes on"
         with contextlib.suppress(OSError):
             os.write(2, (_CLEAR_AND_SHOW_CURSOR if os.isatty(2) else b"") + f"sterna: {text}.\n".encode())
-        processes = sys.modules.get("multiprocessing")
-        if processes is not None:
-            for child in processes.active_children():
-                child.kill()
         os._exit(self._stop.exit_code or ExitCode.INTERRUPTED)
 
 

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -21,14 +22,20 @@ _LOW_SPACE = GIB
 
 def folder_findings(path: Path) -> Iterator[Finding]:
     """What a folder is like. Where one may write, it is tried by files of our own, which are removed again."""
-    if path.is_symlink() and not path.exists():
-        yield Finding("folder", False, f"{path} is a symbolic link to nothing.", "Give a folder that exists.")
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            yield Finding("folder", False, f"{path} is a symbolic link to nothing.", "Give a folder that exists.")
+        else:
+            yield Finding("folder", False, f"{path} does not exist.", f"Make it with: mkdir -p '{path}'")
         return
-    if not path.exists():
-        yield Finding("folder", False, f"{path} does not exist.", f"Make it with: mkdir -p '{path}'")
+    except OSError as error:
+        words = f"{path} cannot be looked at: {error.strerror}."
+        yield Finding("folder", False, words, "Give another path, or run as its owner.")
         return
-    if not path.is_dir():
-        yield Finding("folder", None, f"{path} is a file of {size_words(path.stat().st_size)}, not a folder.")
+    if not stat.S_ISDIR(status.st_mode):
+        yield Finding("folder", None, f"{path} is a file of {size_words(status.st_size)}, not a folder.")
         path = path.absolute().parent
     else:
         yield Finding("folder", True, f"{path} is there.")

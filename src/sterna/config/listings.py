@@ -31,8 +31,8 @@ async def order(probes: Probes) -> AsyncIterator[Finding]:
     refused = [name for name in _ORDERED if name not in names]
     if seen != sorted(seen):
         words = f"not that of UTF-8 bytes: {' '.join(printable(name) for name in seen)}."
-        advice = "Sterna merges sorted listings and refuses to sync with such a server; copy single objects instead."
-        yield Finding("listing order", False, words, advice)
+        advice = "Syncs sort what comes, so they begin later and may need room on disk; rm --recursive refuses."
+        yield Finding("listing order", None, words, advice)
     else:
         yield Finding("listing order", True, "that of UTF-8 bytes, as it must be.")
     if is_encoded:
@@ -68,7 +68,7 @@ async def _pages(probes: Probes, query: list[tuple[str, str]], whole: list[str])
         together += keys
         counts_right = counts_right and answer.findtext("KeyCount") in (None, str(len(keys)))
         token = answer.findtext("NextContinuationToken") or ""
-        if answer.findtext("IsTruncated") != "true":
+        if (answer.findtext("IsTruncated") or "").strip().lower() != "true":
             break
         if not token:
             words = "A page says that more follows, and not where: listings of more than a page cannot be trusted."

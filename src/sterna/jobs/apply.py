@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -11,7 +14,7 @@ from msgspec.structs import replace
 from sterna.jobs.carriers import Carrier
 from sterna.jobs.deleting import Deleter
 from sterna.jobs.identity import identity, is_one_place
-from sterna.jobs.job import carry
+from sterna.jobs.job import Opened, carry
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
 from sterna.jobs.standby import Standby
@@ -25,9 +28,10 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import MIB, printable
 from sterna.moving.looks import as_they_are
-from sterna.planning.deletions import BATCH
+from sterna.planning.blockers import Blockers
+from sterna.planning.deletions import BATCH, BECAUSE
 from sterna.planning.drift import change, drift
-from sterna.planning.filters import Filter
+from sterna.planning.merge import Pair
 from sterna.planning.planfile import PlanFile
 from sterna.reporting.summary import drifted_verdict
 from sterna.stores.local import LocalStore
@@ -49,9 +53,11 @@ async def apply(
 ) -> Summary:
     """Do what the plan says between its two places, and nothing else; deletions last, if all else ended well.
 
-    Each action is looked at again before it is carried out. Where the destination has what it would bring already, as
-    after an earlier try that was ended, it is kept. Where source or destination is otherwise than the plan says, the
-    action is not carried out, and named (Drifted). ``settings`` are those that the plan was made with, by its header.
+    Each action is looked at again before it is carried out, and what then is read and written hangs on that: on the ETag
+    that was planned for, on nothing being there, on size and time of a file. Where the destination has what it would
+    bring already, as after an earlier try that was ended, it is kept. Where source or destination is otherwise than the
+    plan says, the action is not carried out, and named (Drifted). ``settings`` are those that the plan was made with, by
+    its header.
 
     Raises Drifted where one of the places is another one, WrongSetting where the settings are for another server.
     """
@@ -60,6 +66,11 @@ async def apply(
         raise WrongSetting(
             "The plan deletes, and the settings are without deletions; give those that it was made with."
         )
+    settings = replace(
+        settings,
+        upload=replace(settings.upload, as_planned=True),
+        download=replace(settings.download, as_planned=True),
+    )
     stop = stop or Stop()
     applying = _Applying(file, source, destination)
     drifted = 0
@@ -97,24 +108,19 @@ class _Applying:
         self._ends = (source, destination)
         self._pages = file.pages()
         self._deletions: list[Action] = []  # of the page in which they begin
+        self._blockers = Blockers()
+        self._cleared: set[str] = set()  # those of them that are done with
 
-    async def __call__(
-        self,
-        source: Store,
-        target: Store,
-        carrier: Carrier,
-        ledger: Ledger,
-        stop: Stop,
-        *,
-        filters: Filter,
-        deleter: Deleter | None,
-        dry_run: bool,
-    ) -> Summary:
+    async def __call__(self, run: Opened) -> Summary:
+        source, target, ledger = run.source, run.target, run.ledger
         await self._check_places(source, target)
-        await carry(self._moves(source, target, carrier, ledger), carrier, ledger, stop)
-        if deleter is not None:
-            await self._delete(source, target, deleter, ledger, stop)
-        return await ledger.settle(durable=carrier.is_durable)
+        if run.deleter is not None and isinstance(target, LocalStore):
+            await asyncio.to_thread(_find_blockers, self._file, self._blockers)
+        moves = self._moves(source, target, run.carrier, ledger, run.deleter)
+        await carry(moves, run._replace(deleter=None))  # what the plan deletes is looked at again first
+        if run.deleter is not None:
+            await self._delete(source, target, run.deleter, ledger, run.stop)
+        return await ledger.settle(durable=run.carrier.is_durable)
 
     async def _check_places(self, source: Store, target: Store) -> None:
         """Source and destination must be those that the plan was made for, before anything is looked at."""
@@ -144,7 +150,7 @@ class _Applying:
     # Moving.
 
     async def _moves(
-        self, source: Store, target: Store, carrier: Carrier, ledger: Ledger
+        self, source: Store, target: Store, carrier: Carrier, ledger: Ledger, deleter: Deleter | None
     ) -> AsyncGenerator[Sequence[Action], None]:
         while (page := await asyncio.to_thread(next, self._pages, None)) is not None:
             for at, action in enumerate(page):
@@ -153,17 +159,34 @@ class _Applying:
                     break
             for batch in _batches(page):
                 ledger.planned(len(batch), sum(action.size for action in batch))
-                looked = await _look_again(batch, source, target, carrier)
+                in_the_way = {action.key: self._in_the_way(action) for action in batch} if self._blockers.found else {}
+                looked = await _look_again(
+                    batch, source, target, carrier, {key for key, it in in_the_way.items() if it}
+                )
                 ledger.record(looked.elsewise)
+                due = {one.key: one for action in looked.still for one in in_the_way.get(action.key, ())}
+                if due and deleter is not None:
+                    await self._clear(due, source, deleter, ledger)
                 if looked.still:
                     yield looked.still
             if self._deletions:
                 return
 
+    def _in_the_way(self, action: Action) -> list[Entry]:
+        """The files that stand where this needs a folder, and that the plan deletes."""
+        return [one for one in self._blockers.above(action.place or action.key) if one.key not in self._cleared]
+
     # Deleting.
 
+    async def _clear(self, due: dict[str, Entry], source: Store, deleter: Deleter, ledger: Ledger) -> None:
+        """Delete what cannot wait for the end (see ``Deleter.clear``), if it still is as it was."""
+        deletions = [Action(Verb.DELETE, key, BECAUSE, None, due[key]) for key in sorted(due)]
+        ledger.planned(len(deletions), 0)
+        ledger.record(await _delete_again(deletions, source, deleter))
+        self._cleared.update(due)
+
     async def _delete(self, source: Store, target: Store, deleter: Deleter, ledger: Ledger, stop: Stop) -> None:
-        due = self._file.footer.counts.get(Verb.DELETE.value, 0)
+        due = self._file.footer.counts.get(Verb.DELETE.value, 0) - len(self._cleared)
         if not due or stop.is_requested:
             return
         if failed := ledger.summary.failed + ledger.summary.left:
@@ -178,17 +201,48 @@ class _Applying:
             for start in range(0, len(self._deletions), BATCH):
                 if stop.is_requested:
                     return
-                batch = self._deletions[start : start + BATCH]
-                ledger.planned(len(batch), 0)
-                ledger.record(await _delete_again(batch, source, deleter))
+                batch = [one for one in self._deletions[start : start + BATCH] if one.key not in self._cleared]
+                if batch:
+                    ledger.planned(len(batch), 0)
+                    ledger.record(await _delete_again(batch, source, deleter))
             self._deletions = await asyncio.to_thread(next, self._pages, [])
 
 
-async def _look_again(batch: Sequence[Action], source: Store, target: Store, carrier: Carrier) -> _Looked:
-    """Hold actions against what both sides show now."""
+def _find_blockers(file: PlanFile, blockers: Blockers) -> None:
+    """Merge what the plan moves with what it deletes: one more reading of the file, in constant memory."""
+
+    def moves() -> Iterator[Pair]:
+        for page in file.pages():
+            for action in page:
+                if action.verb is Verb.DELETE:
+                    return
+                if action.source is not None:
+                    yield action.source, action.target
+
+    def deletions() -> Iterator[Pair]:
+        for page in file.pages():
+            yield from ((None, action.target) for action in page if action.verb is Verb.DELETE)
+
+    def key_of(pair: Pair) -> str:
+        one = pair[0] or pair[1]
+        assert one is not None, "a pair of nothing"
+        return one.key
+
+    together = heapq.merge(moves(), deletions(), key=key_of)
+    while page := list(itertools.islice(together, BATCH)):
+        blockers.see(page)
+
+
+async def _look_again(
+    batch: Sequence[Action], source: Store, target: Store, carrier: Carrier, unseen: AbstractSet[str] = frozenset()
+) -> _Looked:
+    """Hold actions against what both sides show now. Of the ``unseen`` nothing is at the destination: a file stands where
+    they need a folder."""
     keys = [action.key for action in batch if action.verb is not Verb.REFUSE]
     failed: dict[str, SternaError] = {}
-    here, there = await asyncio.gather(_now(source, keys, failed), _now(target, keys, failed))
+    here, there = await asyncio.gather(
+        _now(source, keys, failed), _now(target, [key for key in keys if key not in unseen], failed)
+    )
     still: list[Action] = []
     elsewise: list[Outcome] = []
     maybe: dict[str, tuple[Action, str]] = {}

@@ -40,7 +40,7 @@ def _obstacle(
     source: BucketPath, destination: BucketPath, settings: Settings, left: S3Store, right: S3Store
 ) -> WrongSetting | None:
     here, there = printable(str(source)), printable(str(destination))
-    if not is_one_server(left.client.settled_side.addressing, right.client.settled_side.addressing):
+    if not are_on_one_server(left, right):
         return WrongSetting(
             f"{here} and {there} are on different servers, and Sterna copies only within one as yet;"
             " sync to a folder, and from there."
@@ -54,7 +54,13 @@ def _obstacle(
     return None
 
 
-def refuse_overlap(source: BucketPath, destination: BucketPath) -> None:
+def are_on_one_server(left: S3Store, right: S3Store) -> bool:
+    """Whether a bucket's name means the same on both sides, as far as their addresses tell."""
+    return is_one_server(left.client.settled_side.addressing, right.client.settled_side.addressing)
+
+
+def refuse_overlap(left: S3Store, right: S3Store) -> None:
     """Raise WrongSetting where what is written would be listed and copied again, or is what is read."""
-    if (how := overlap(Places(source, destination))) is not None:
+    places = Places(left.location, right.location, same_server=are_on_one_server(left, right))
+    if (how := overlap(places)) is not None:
         raise WrongSetting(f"{how}; give two places of which neither is inside the other.")

@@ -1,4 +1,4 @@
-"""Settle by their content what a plan wants looked at (``--compare checksum``)."""
+"""Settle by their content whether two sides are the same: for ``--compare checksum``, and where a journal leaves doubt."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from sterna.model.events import Emit, Notice
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.moving.buffers import Buffers
-from sterna.planning.compare import Compare
 
 if TYPE_CHECKING:
-    from sterna.jobs.contents import Place
+    from sterna.jobs.contents import Contents, Place
 
 Looker = Callable[[Action], Awaitable[Action | Outcome]]
 
@@ -23,33 +22,36 @@ _READ = "Some objects show no checksum by which they could be compared, so they 
 
 
 @contextmanager
-def looking_into(
-    verb: Verb, source: Place, target: Place, compare: Compare, buffers: Buffers, emit: Emit, stop: Stop
-) -> Iterator[Looker | None]:
-    """What settles a LOOK between two places; None where times or sizes do that. It is told once if objects are read."""
-    if compare is not Compare.CHECKSUM:
-        yield None
-        return
-    from sterna.jobs.contents import Contents
-    from sterna.planning.verify import Verdict
+def comparing(verb: Verb, source: Place, target: Place, buffers: Buffers, emit: Emit, stop: Stop) -> Iterator[Looker]:
+    """What settles an action by the content of both places. It is told once if objects have to be read for that.
 
-    told = False
+    Most runs never ask, so what it takes is made for the first who does.
+    """
+    made: list[Contents] = []
 
-    def on_read() -> None:
-        nonlocal told
-        if not told:
-            told = True
-            emit(Notice(_READ, code="read"))
+    def contents() -> Contents:
+        if not made:
+            from sterna.jobs.contents import Contents
 
-    contents = Contents(source, target, buffers, on_read=on_read)
-    stop.on_request(contents.end)
+            told: list[bool] = []
+
+            def on_read() -> None:
+                if not told:
+                    told.append(True)
+                    emit(Notice(_READ, code="read"))
+
+            made.append(Contents(source, target, buffers, on_read=on_read))
+            stop.on_request(made[0].end)
+        return made[0]
 
     async def look(action: Action) -> Action | Outcome:
+        from sterna.planning.verify import Verdict
+
         assert action.source is not None
         assert action.target is not None
         outcome = Outcome(verb.value, action.key, Status.KEPT, size=action.size, because=action.because)
         try:
-            verdict, because = await contents.compared(action.source, action.target)
+            verdict, because = await contents().compared(action.source, action.target)
         except (ObjectChanged, ObjectGone):
             because, verdict = "it was changed while it was compared", Verdict.UNKNOWN
         except Interrupted:
@@ -65,4 +67,5 @@ def looking_into(
     try:
         yield look
     finally:
-        contents.close()
+        for one in made:
+            one.close()

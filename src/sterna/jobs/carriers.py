@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from sterna.jobs.bycontent import looking_into
+from sterna.jobs.bycontent import Looker, comparing
 from sterna.jobs.settings import Settings
 from sterna.jobs.settling import settled
 from sterna.model.actions import Action, Verb
@@ -19,12 +18,14 @@ from sterna.model.errors import Refused, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.synced import Seen
 from sterna.moving.buffers import Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.mover import Carry, Mover
 from sterna.moving.prove import Prover
 from sterna.planning.collide import Collisions, OnCollision
-from sterna.planning.compare import Plan, difference, plan_downloads, plan_uploads
+from sterna.planning.compare import Compare, Plan, difference, plan_downloads, plan_uploads
+from sterna.planning.known import OTHER_TIME, Known
 from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.names import components
@@ -41,10 +42,11 @@ class Carrier(msgspec.Struct, frozen=True):
     mover: Mover
     buffers: Buffers
     folder: LocalStore | None  # none of a run from bucket to bucket
-    planner: Callable[[Sequence[Pair], int], Plan]
+    planner: Callable[[Sequence[Pair], int, Known | None], Plan]
     prover: Prover | None
     is_durable: bool = True
-    looker: Callable[[Action], Awaitable[Action | Outcome]] | None = None  # by which a LOOK is settled, if not as below
+    looker: Looker | None = None  # by which a LOOK is settled, if not as below
+    comparer: Looker | None = None  # by which a COMPARE is
     step_ns: int = 1  # how finely the folder keeps times
     settler: Callable[[AsyncIterator[list[Pair]], bool], AsyncIterator[list[Pair]]] | None = None  # of a folder's names
     skips: bool = False  # what is refused by its name is left out, and fails nothing
@@ -53,23 +55,52 @@ class Carrier(msgspec.Struct, frozen=True):
         """The pairs, each when it is known whether the destination can hold its name."""
         return pages if self.settler is None else self.settler(pages, dry_run)
 
-    def plan(self, page: Sequence[Pair], now_ns: int) -> Plan:
-        """Actions for a page of pairs."""
-        return self.planner(page, now_ns)
+    def plan(self, page: Sequence[Pair], now_ns: int, known: Known | None = None) -> Plan:
+        """Actions for a page of pairs, of which earlier runs knew this; None where nothing is kept."""
+        return self.planner(page, now_ns, known)
 
     async def resolve(self, actions: Sequence[Action]) -> tuple[list[Action], list[Outcome]]:
         """Look at the objects of which the listing did not say enough; gives what is to be moved, and what is settled."""
         todo = [action for action in actions if action.verb is self.verb]
-        looks = [action for action in actions if action.verb is Verb.LOOK]
+        looks = [action for action in actions if action.verb in (Verb.LOOK, Verb.COMPARE)]
         settled = [_refused(action, self.skips) for action in actions if action.verb is Verb.REFUSE]
+        if self.verb is Verb.DOWNLOAD and (folders := [action for action in todo if action.key[-1] == "/"]):
+            there = await asyncio.to_thread(self._folders_there, folders)
+            settled += there
+            in_place = {outcome.key for outcome in there}
+            todo = [action for action in todo if action.key not in in_place]
         if looks:
-            look = self.looker or self._look
-            for one in await asyncio.gather(*(look(action) for action in looks)):
+            found = await asyncio.gather(*(self._settle(action) for action in looks))
+            for action, one in zip(looks, found, strict=True):
                 if isinstance(one, Outcome):
+                    if one.status is Status.KEPT and action.source is not None and action.target is not None:
+                        one.source, one.target = Seen.of(action.source), Seen.of(action.target)
                     settled.append(one)
                 else:
                     todo.append(one)
         return todo, settled
+
+    def _folders_there(self, actions: Sequence[Action]) -> list[Outcome]:
+        """Of keys that stand for folders, those whose folder is there: the listing of a folder does not tell (H68)."""
+        assert self.folder is not None
+        there = []
+        for action in actions:
+            try:
+                self.folder.folder.directory(action.place or action.key)
+            except SternaError:
+                continue
+            there.append(Outcome(self.verb.value, action.key, Status.KEPT, because="the folder is there"))
+        return there
+
+    async def _settle(self, action: Action) -> Action | Outcome:
+        if action.verb is Verb.LOOK:
+            return await (self.looker or self._look)(action)
+        assert self.comparer is not None, "a plan that remembers is made where contents can be compared"
+        if action.because == OTHER_TIME:
+            one = await self._look(action)
+            if isinstance(one, Action) or one.status is not Status.KEPT:
+                return one  # what was edited is not read twice
+        return await self.comparer(action)
 
     async def _look(self, action: Action) -> Action | Outcome:
         assert action.source is not None
@@ -123,12 +154,16 @@ async def upload_carrier(
         settings.limits.part_threshold,
     )
     compare, step_ns = settings.compare, time_step_ns(folder.folder.root.device)
-    planner = partial(plan_uploads, compare=compare, step_ns=step_ns)
+
+    def planner(page: Sequence[Pair], now_ns: int, known: Known | None) -> Plan:
+        return plan_uploads(page, now_ns, compare, step_ns=step_ns, known=known)
+
     try:
-        with looking_into(Verb.UPLOAD, folder, bucket, compare, buffers, bucket.client.emit, stop) as looker:
+        with comparing(Verb.UPLOAD, folder, bucket, buffers, bucket.client.emit, stop) as comparer:
             yield Carrier(
-                Verb.UPLOAD, bucket, mover, buffers, folder, planner, Prover(bucket), looker=looker, step_ns=step_ns
-            )
+                Verb.UPLOAD, bucket, mover, buffers, folder, planner, Prover(bucket), step_ns=step_ns,
+                looker=comparer if compare is Compare.CHECKSUM else None, comparer=comparer,
+            )  # fmt: skip
     finally:
         await mover.aclose()
         disk.close()
@@ -165,17 +200,18 @@ async def download_carrier(
 
     compare, step_ns = settings.compare, time_step_ns(folder.folder.root.device)
 
-    def planner(page: Sequence[Pair], now_ns: int) -> Plan:
-        plan = plan_downloads(page, collisions, compare, step_ns=step_ns)
+    def planner(page: Sequence[Pair], now_ns: int, known: Known | None) -> Plan:
+        plan = plan_downloads(page, collisions, compare, step_ns=step_ns, known=known)
         return plan._replace(actions=collisions.placed(plan.actions))
 
     def settler(pages: AsyncIterator[list[Pair]], dry_run: bool) -> AsyncIterator[list[Pair]]:
         return settled(pages, collisions, bucket, settings.filters, None if dry_run else folder.folder)
 
     try:
-        with looking_into(Verb.DOWNLOAD, bucket, folder, compare, buffers, bucket.client.emit, stop) as looker:
+        with comparing(Verb.DOWNLOAD, bucket, folder, buffers, bucket.client.emit, stop) as comparer:
             yield Carrier(
-                Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable, looker=looker, step_ns=step_ns,
+                Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable, step_ns=step_ns,
+                looker=comparer if compare is Compare.CHECKSUM else None, comparer=comparer,
                 settler=settler, skips=settings.on_collision is OnCollision.SKIP,
             )  # fmt: skip
     finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import stat
 import sys
 import time
 from pathlib import Path
@@ -12,8 +14,10 @@ from msgspec.structs import replace
 
 from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
 from sterna.jobs.crew import crew
-from sterna.jobs.job import carry_over
+from sterna.jobs.job import Opened, carry_over
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.memory import remembering
+from sterna.jobs.places import without_state
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
 from sterna.jobs.standby import Standby, scout_for
@@ -29,9 +33,11 @@ from sterna.moving.buffers import Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.prove import Prover
 from sterna.planning.compare import Compare
+from sterna.stores.folder import translate
 from sterna.stores.local import LocalStore
 from sterna.stores.names import is_abandoned
 from sterna.stores.s3 import OneObject, S3Store
+from sterna.stores.store import Store
 
 
 async def copy(
@@ -49,6 +55,8 @@ async def copy(
     nothing is deleted. A ``-`` is standard input or output. Raises as ``sync`` does.
     """
     settings = settings or Settings()
+    if any(isinstance(end, LocalPath) and end.is_stream for end in (source, destination)):
+        _refuse_for_a_stream(settings)
     tally = tally if tally is not None else Tally()
     stop = stop or Stop()
     ledger = Ledger("copy", str(source), str(destination), emit=emit, tally=tally, stop=stop)
@@ -78,18 +86,21 @@ async def _up(
     if source.is_stream:
         if location.says_folder:
             raise WrongSetting(f"{location}: standard input needs a whole key; add the object's name.")
-        return await _stream_up(bucket, settings, ledger)
+        return await _stream_up(bucket, settings, ledger, stop)
     path = source.path
-    if path.is_dir():
+    mode = _mode(path, SourceUnknown)
+    if stat.S_ISDIR(mode):
+        settings = without_state(settings, source, location)
         with open_folder(source, settings, create=False) as folder:
             scout_for(standby, folder, settings)
             async with (
                 upload_carrier(folder, bucket, settings, ledger.tally, stop) as carrier,
                 crew(standby, carrier, source, settings, ledger.tally, stop),
             ):
-                return await carry_over(folder, bucket, carrier, ledger, stop, filters=settings.filters)
-    if not path.exists():
+                return await _tree(folder, bucket, carrier, (source, location), settings, ledger, stop)
+    if not mode:
         raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
+    _refuse_filters(settings, f"{printable(str(path))} is one file")
     full = bucket.prefix + path.name if location.says_folder else location.path
     single = OneObject(bucket.client, location, bucket.own_headers, full=full)
     # A file that was named is meant, also where its name is a symbolic link.
@@ -110,11 +121,12 @@ async def _down(
     found = await single.look(location.path) if location.path and not location.says_folder else None
     if found is None:
         return await _below(bucket, destination, settings, ledger, stop, standby)
+    _refuse_filters(settings, f"{printable(str(location))} is one object")
     if destination.is_stream:
-        return await _stream_down(single, settings, ledger)
+        return await _stream_down(single, settings, ledger, stop)
     path = destination.path
     name = location.path.rpartition("/")[2]
-    if path.is_dir() or destination.says_folder:
+    if destination.says_folder or stat.S_ISDIR(_mode(path, WrongSetting)):
         path = path / name
     with LocalStore.open(_folder_of(path, WrongSetting), create=True) as folder:
         await asyncio.to_thread(_tidy, folder)
@@ -133,12 +145,11 @@ async def _across(left: S3Store, right: S3Store, settings: Settings, ledger: Led
     one = OneObject(left.client, source, left.own_headers, full=source.path)
     found = await one.look(source.path) if source.path and not source.says_folder else None
     if found is None:
-        refuse_overlap(source, destination)
-        entries, _ = await left.list_some("", most=1)
-        if not entries:
-            raise SourceUnknown(f"{printable(str(source))} is neither an object nor a prefix with objects below it.")
+        refuse_overlap(left, right)
+        await _must_hold_something(left)
         async with copy_carrier(left, right, settings, ledger.tally, stop) as carrier:
-            return await carry_over(left, right, carrier, ledger, stop, filters=settings.filters)
+            return await _tree(left, right, carrier, (source, destination), settings, ledger, stop)
+    _refuse_filters(settings, f"{printable(str(source))} is one object")
     name = source.path.rpartition("/")[2]
     full = right.prefix + name if destination.says_folder else destination.path
     if (right.bucket, full) == (left.bucket, source.path):
@@ -154,6 +165,37 @@ async def _across(left: S3Store, right: S3Store, settings: Settings, ledger: Led
         return await _carry_one(carrier, plan.actions[0], ledger)
 
 
+async def _tree(
+    source: Store,
+    target: Store,
+    carrier: Carrier,
+    ends: tuple[Location, Location],
+    settings: Settings,
+    ledger: Ledger,
+    stop: Stop,
+) -> Summary:
+    async with remembering(ends, (source, target), settings, ledger, "copy") as memory:
+        return await carry_over(Opened(source, target, carrier, ledger, stop, memory, settings.filters))
+
+
+def _refuse_for_a_stream(settings: Settings) -> None:
+    if settings.compare is not Compare.AUTO:
+        raise WrongSetting(
+            f"--compare {settings.compare.value} has nothing to compare a stream (-) with, which is always carried; leave"
+            " it off."
+        )
+    _refuse_filters(settings, "a stream (-) is one object")
+
+
+def _refuse_filters(settings: Settings, what: str) -> None:
+    """Filters choose among many: what was named itself is meant, and an option without effect is refused."""
+    if not settings.filters.takes_everything:
+        raise WrongSetting(
+            f"Options that include, exclude or limit choose among what is below a folder or prefix, and {what}; leave"
+            " them off."
+        )
+
+
 def _folder_of(path: Path, kind: type[SternaError]) -> Path:
     """The folder that holds a path; ``kind`` is raised where the path begins in a current folder that is no more."""
     try:
@@ -162,6 +204,16 @@ def _folder_of(path: Path, kind: type[SternaError]) -> Path:
         raise kind(
             f"{printable(str(path))}: the current folder has been deleted; change into another, or give the whole path."
         ) from None
+
+
+def _mode(path: Path, kind: type[SternaError]) -> int:
+    """What stands at a path, links followed; 0 for nothing. ``kind`` is raised where that cannot be known."""
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return 0
+        raise kind(translate(error, "look at", str(path)).sentence) from error
 
 
 def _tidy(store: LocalStore) -> None:
@@ -174,21 +226,27 @@ def _tidy(store: LocalStore) -> None:
     store.folder.remove_abandoned(abandoned)
 
 
+async def _must_hold_something(bucket: S3Store) -> None:
+    entries, more = await bucket.list_some("", most=2)  # the first may be the prefix's own marker
+    if not entries and not more:
+        name = printable(str(bucket.location))
+        raise SourceUnknown(f"{name} is neither an object nor a prefix with objects below it.")
+
+
 async def _below(
     bucket: S3Store, destination: LocalPath, settings: Settings, ledger: Ledger, stop: Stop, standby: Standby | None
 ) -> Summary:
-    entries, _ = await bucket.list_some("", most=1)
-    if not entries:
-        raise SourceUnknown(f"{bucket.location} is neither an object nor a prefix with objects below it.")
+    await _must_hold_something(bucket)
     if destination.is_stream:
         raise WrongSetting(f"{bucket.location} is a prefix; only one object can go to standard output.")
+    settings = without_state(settings, bucket.location, destination)
     with open_folder(destination, settings, create=True) as folder:
         scout_for(standby, folder, settings)
         async with (
             download_carrier(bucket, folder, settings, ledger.tally, stop) as carrier,
             crew(standby, carrier, destination, settings, ledger.tally, stop),
         ):
-            return await carry_over(bucket, folder, carrier, ledger, stop, filters=settings.filters)
+            return await _tree(bucket, folder, carrier, (bucket.location, destination), settings, ledger, stop)
 
 
 def _named(carrier: Carrier, settings: Settings, name: str, source: Entry, target: Entry | None) -> Action:
@@ -215,7 +273,7 @@ async def _carry_one(carrier: Carrier, action: Action, ledger: Ledger) -> Summar
     return await ledger.settle(durable=carrier.is_durable)
 
 
-async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Summary:
+async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
     from sterna.moving.media import guess_type
     from sterna.moving.stream import StreamUploader
     from sterna.moving.upload import upload_headers
@@ -233,14 +291,14 @@ async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger) -> Sum
             single, headers, settings.limits, Buffers(settings.limits.max_memory), disk, ledger.tally
         )
         ledger.planned(1, 0)
-        outcome = await uploader.carry(sys.stdin.fileno(), full)
+        outcome = await uploader.carry(sys.stdin.fileno(), full, stop)
         await Prover(single).prove([outcome])
         return await _settle_one(outcome, ledger)
     finally:
         disk.close()
 
 
-async def _stream_down(single: S3Store, settings: Settings, ledger: Ledger) -> Summary:
+async def _stream_down(single: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
     from sterna.moving.stream import StreamDownloader
 
     disk = Disk()
@@ -249,7 +307,7 @@ async def _stream_down(single: S3Store, settings: Settings, ledger: Ledger) -> S
             raise WrongSetting("Standard output is closed; there is nowhere to write to.")
         downloader = StreamDownloader(single, settings.limits, Buffers(settings.limits.max_memory), disk, ledger.tally)
         ledger.planned(1, 0)
-        return await _settle_one(await downloader.carry(single.location.path, sys.stdout.fileno()), ledger)
+        return await _settle_one(await downloader.carry(single.location.path, sys.stdout.fileno(), stop), ledger)
     finally:
         disk.close()
 

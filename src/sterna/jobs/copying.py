@@ -19,6 +19,7 @@ from sterna.moving.mover import Mover
 from sterna.moving.prove import Prover
 from sterna.planning.compare import Compare, Plan
 from sterna.planning.copies import Seen, plan_copies, why_copied
+from sterna.planning.known import Known
 from sterna.planning.merge import Pair
 from sterna.stores.s3 import Look, S3Store
 
@@ -48,8 +49,8 @@ async def copy_carrier(
     async def look(action: Action) -> Action | Outcome:
         return await _look_at_both(source, target, action, settings.compare)
 
-    def planner(page: Sequence[Pair], now_ns: int) -> Plan:
-        return plan_copies(page, settings.compare)
+    def planner(page: Sequence[Pair], now_ns: int, known: Known | None) -> Plan:
+        return plan_copies(page, settings.compare, known=known)
 
     try:
         yield Carrier(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from sterna import __version__
 from sterna.jobs.ledger import Ledger
-from sterna.model.actions import Action
+from sterna.model.actions import Action, Verb
 from sterna.model.entry import Trouble
 from sterna.model.errors import CredentialsExpired
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
-from sterna.planning.deletions import Deletions
+from sterna.planning.blockers import Blockers
+from sterna.planning.deletions import BECAUSE, Deletions
 from sterna.planning.filters import Filter
-from sterna.planning.guard import Allowed, Counts, Remembered, before_deleting, refuse
+from sterna.planning.guard import Allowed, Counts, Refusal, Remembered, before_deleting, refuse
 from sterna.planning.merge import Pair
 from sterna.stores.folder import translate
 
@@ -48,6 +50,7 @@ class Deleter:
         allowed: Allowed,
         remembered: Remembered | None = None,
         *,
+        already: Sequence[Refusal] = (),
         stop: Stop | None = None,
         keeps_markers: bool = True,
         held: int = _HELD,
@@ -55,11 +58,15 @@ class Deleter:
         self._eraser = eraser
         self._allowed = allowed
         self._remembered = remembered or Remembered()
+        self._already = already
         self._stop = stop or Stop()
         self._held = held
         self._counts = Counts()
         self._folders: set[str] | None = set()  # those of which the source says that they are there; None: too many
         self._unknown = 0
+        self._blockers = Blockers()
+        self._cleared: set[str] = set()  # those of them that are done with
+        self._clearing = asyncio.Lock()
         self._deletions = Deletions(
             takes=None if filters.takes_everything else filters.takes_pair, keeps_markers=keeps_markers
         )
@@ -69,6 +76,10 @@ class Deleter:
 
     def __exit__(self, *_: object) -> None:
         self._deletions.close()
+
+    def begin(self) -> None:
+        """Before anything is listed: what speaks against the run by what earlier ones saw. Raises GuardRefused."""
+        refuse(self._already)
 
     def unknown(self, troubles: Sequence[Trouble]) -> None:
         """Of these, and what is below them, nobody knows whether it is there."""
@@ -80,6 +91,7 @@ class Deleter:
             return False
         self._counts.see(page)
         self._deletions.add(page)
+        self._blockers.see(page)
         if self._folders is not None:
             self._folders.update(source.key for source, _ in page if source is not None and source.key[-1] == "/")
             if len(self._folders) > _FOLDERS:
@@ -111,7 +123,8 @@ class Deleter:
 
             with _spool() as folder:
                 path = Path(folder) / "plan"
-                with PlanWriter(path, Header(sterna=__version__, source="", destination="", created_s=0)) as writer:
+                header = Header(sterna=__version__, source="", destination="", created_s=0)
+                with PlanWriter(path, header, exact=True) as writer:
                     for plan in held:
                         writer.write(plan)
                     held.clear()
@@ -125,14 +138,43 @@ class Deleter:
                     for page in file.pages():
                         yield page
 
-    def due(self) -> Iterator[list[Action]]:
-        """For a plan, once both sides are listed to their end: what is to be deleted. Raises GuardRefused."""
+    def due(self, ledger: Ledger) -> Iterator[list[Action]]:
+        """For a plan, once both sides are listed to their end and all else is looked at: what is to be deleted. It is
+        nothing, and that is said, where something else failed already. Raises GuardRefused.
+        """
         self._ask_guards()
+        self._tell_unknown(ledger)
+        if ledger.failed_moves and self._counts.deletions:
+            self._leave(ledger, self._counts.deletions, _since(ledger.failed_moves))
+            return iter(())
         return self._deletions.batches()
 
     async def erase(self, actions: Sequence[Action], keeps_folder: Callable[[str], bool]) -> list[Outcome]:
         """Of a plan: delete what is still as it was; an outcome for each."""
         return await self._eraser.erase(actions, keeps_folder)
+
+    async def clear(self, actions: Sequence[Action], ledger: Ledger) -> None:
+        """Before these are moved: delete the files that stand where they need a folder, where those are to be deleted
+        anyway. They cannot wait for the end: what they are in the way of would fail, and then nothing is deleted.
+
+        Both sides are listed and the guards have let everything pass when this is called, as ``guarded`` sees to.
+        """
+        if not self._blockers.found:
+            return
+        async with self._clearing:  # several pages move at once, and may wait for the same one
+            due = {
+                one.key: one
+                for action in actions
+                if action.verb is Verb.DOWNLOAD
+                for one in self._blockers.above(action.place or action.key)
+                if one.key not in self._cleared and self._deletions.holds(one)
+            }
+            if not due or self._stop.is_requested:
+                return
+            deletions = [Action(Verb.DELETE, key, BECAUSE, None, due[key]) for key in sorted(due)]
+            ledger.planned(len(deletions), 0)
+            ledger.record(await self._eraser.erase(deletions, self._keeps_folder))
+            self._cleared.update(due)
 
     def _ask_guards(self) -> None:
         self._deletions.listed()
@@ -144,10 +186,8 @@ class Deleter:
         self, ledger: Ledger, stop: Stop, instead: Callable[[Sequence[Action]], list[Outcome]] | None
     ) -> None:
         """Delete what is due, if all that was to arrive has arrived; ``instead`` says what a dry run makes of it."""
-        due = self._counts.deletions
-        if self._unknown:
-            kept = _number(self._unknown, "entry of the destination was", "entries of the destination were")
-            ledger.notice(f"{kept} kept: whether the source still has them could not be told.", code="unknown-kept")
+        due = self._counts.deletions - len(self._cleared)
+        self._tell_unknown(ledger)
         if not due:
             return
         if stop.is_requested:
@@ -155,10 +195,13 @@ class Deleter:
             return
         failed = ledger.not_arrived if instead is None else ledger.failed_moves
         if failed:
-            self._leave(ledger, due, f"since {failed:,} of what was to be carried first failed")
+            self._leave(ledger, due, _since(failed))
             return
         ended = 0
         for batch in self._deletions.batches():
+            batch = [action for action in batch if action.key not in self._cleared]
+            if not batch:
+                continue
             if stop.is_requested:
                 self._leave(ledger, due - ended, "since the run was ended")
                 break
@@ -172,6 +215,11 @@ class Deleter:
             elif all(one.status is Status.FAILED and one.exit_code in _WHOLESALE for one in outcomes) and ended < due:
                 self._leave(ledger, due - ended, "since they would end as those before")
                 break
+
+    def _tell_unknown(self, ledger: Ledger) -> None:
+        if self._unknown:
+            kept = _number(self._unknown, "entry of the destination was", "entries of the destination were")
+            ledger.notice(f"{kept} kept: whether the source still has them could not be told.", code="unknown-kept")
 
     def _leave(self, ledger: Ledger, count: int, why: str) -> None:
         were = _number(count, "deletion was", "deletions were")
@@ -188,6 +236,10 @@ def _spool() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="sterna-")
     except OSError as error:
         raise translate(error, "make a folder for the plan in", tempfile.gettempdir()) from error
+
+
+def _since(failed: int) -> str:
+    return f"since {failed:,} of what was to be carried first failed"
 
 
 def _number(count: int, one: str, many: str) -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from sterna.jobs.buckets import make_bucket
-from sterna.jobs.settings import Settings
+from sterna.jobs.settings import Journaling, Settings
 from sterna.jobs.sync import sync
 from sterna.model.errors import SternaError, WrongSetting
 from sterna.model.events import Event, ObjectsEnded, Summary
@@ -87,7 +87,7 @@ class _Demo:
         self._bucket = BucketPath("sterna-demo", "photos")
         side = Side(addressing=Addressing(urls=(url,), region="us-east-1"))
         self._side = side
-        self._settings = Settings(source=side, destination=side)
+        self._settings = Settings(source=side, destination=side, journal=Journaling(str(work / "state")))
         self._ended: list[Outcome] = []
         self._step = 0
 

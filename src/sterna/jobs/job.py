@@ -4,119 +4,138 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sterna.jobs.carriers import Carrier
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.memory import Memory
 from sterna.jobs.source import as_source
-from sterna.model.actions import Action, Verb
+from sterna.model.actions import Action
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import SternaError, out_of
 from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.units import printable
 from sterna.planning.filters import EVERYTHING, Filter
 from sterna.planning.merge import Pair, pairs
 from sterna.stores.store import Store
 
 if TYPE_CHECKING:
     from sterna.jobs.deleting import Deleter
+    from sterna.planning.missing import Missing
 
 _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bounds what a run remembers
 
 
-async def carry_over(
-    source: Store,
-    target: Store,
-    carrier: Carrier,
-    ledger: Ledger,
-    stop: Stop,
-    *,
-    filters: Filter = EVERYTHING,
-    deleter: Deleter | None = None,
-    dry_run: bool = False,
-) -> Summary:
+class Opened(NamedTuple):
+    """A run with both of its sides open: what a flow is given. ``deleter`` is there where the destination may lose what
+    the source lacks.
+    """
+
+    source: Store
+    target: Store
+    carrier: Carrier
+    ledger: Ledger
+    stop: Stop
+    memory: Memory
+    filters: Filter = EVERYTHING
+    deleter: Deleter | None = None
+    dry_run: bool = False
+
+
+# What a run does between its two sides, up to the summary: a sync's flow is ``carry_over``.
+Flow = Callable[[Opened], Awaitable[Summary]]
+
+
+async def carry_over(run: Opened) -> Summary:
     """list → compare → plan → guard → move → prove → record → report, range by range, several ranges at a time.
 
-    Without a ``deleter`` ranges move while later ones are still listed. With one, all is listed and guarded first, so
-    that a refusal finds nothing changed; and what is to be deleted goes when everything else has arrived.
+    Without a deleter ranges move while later ones are still listed. With one, all is listed and guarded first, so that a
+    refusal finds nothing changed; and what is to be deleted goes when everything else has arrived.
     """
-    plans = planned(source, target, carrier, ledger, filters, deleter, dry_run=dry_run)
-    if deleter is not None:
-        plans = deleter.guarded(plans)
-    await carry(plans, carrier, ledger, stop, deleter, dry_run=dry_run)
-    return await ledger.settle(durable=carrier.is_durable)
+    plans = planned(run)
+    if run.deleter is not None:
+        plans = run.deleter.guarded(plans)
+    await carry(plans, run)
+    return await run.ledger.settle(durable=run.carrier.is_durable)
 
 
-async def carry(
-    plans: AsyncGenerator[Sequence[Action], None],
-    carrier: Carrier,
-    ledger: Ledger,
-    stop: Stop,
-    deleter: Deleter | None = None,
-    *,
-    dry_run: bool = False,
-) -> None:
+async def carry(plans: AsyncGenerator[Sequence[Action], None], run: Opened) -> None:
     """plan → move → prove → record, and at the end the deletions."""
+    carrier, ledger, deleter, memory = run.carrier, run.ledger, run.deleter, run.memory
     ranges = asyncio.Semaphore(_RANGES)
 
     async def move(plan: Sequence[Action]) -> None:
         try:
             actions, settled = await carrier.resolve(plan)
             ledger.record(settled)
-            outcomes = await carrier.move(actions) if not dry_run else would_be(actions)
-            if not dry_run:
-                await carrier.prove(outcomes)
+            if run.dry_run:
+                ledger.record(would_be(actions))
+                return
+            if deleter is not None:
+                await deleter.clear(actions, ledger)
+            flight = memory.depart([action.key for action in actions])
+            outcomes = await carrier.move(actions)
+            await carrier.prove(outcomes)
             ledger.record(outcomes)
+            await memory.land(flight)
         finally:
             ranges.release()
 
     try:
         async with asyncio.TaskGroup() as moving, aclosing(plans):
             async for plan in plans:
-                if deleter is not None and not dry_run:
+                if deleter is not None and not run.dry_run:
                     await carrier.tidy()  # not before: a guard that refuses finds nothing changed
                 await ranges.acquire()
                 moving.create_task(move(plan))
-                if stop.is_requested:
+                if run.stop.is_requested:
                     break
             ledger.tally.planning_done = True
         if deleter is not None:
-            if not dry_run:
+            if not run.dry_run:
                 await carrier.tidy()
-            await deleter.delete(ledger, stop, would_be if dry_run else None)
+            await deleter.delete(ledger, run.stop, would_be if run.dry_run else None)
     except BaseExceptionGroup as errors:
         raise out_of(errors) from None
 
 
-async def planned(
-    source: Store,
-    target: Store,
-    carrier: Carrier,
-    ledger: Ledger,
-    filters: Filter,
-    deleter: Deleter | None,
-    *,
-    dry_run: bool,
-) -> AsyncGenerator[Sequence[Action], None]:
+async def planned(run: Opened) -> AsyncGenerator[Sequence[Action], None]:
     """list → compare → plan: the actions of a page of pairs at a time."""
     now_ns = time.time_ns()
-    sources = entries(source, ledger, carrier.verb, filters, deleter)
-    targets = entries(target, ledger, carrier.verb, filters, deleter, quiet=True)
+    carrier, ledger, filters, deleter, memory = run.carrier, run.ledger, run.filters, run.deleter, run.memory
+    ledger.summary.filtered = not filters.takes_everything
+    if deleter is not None:
+        deleter.begin()
+    missing = None
+    if filters.listed is not None:
+        from sterna.planning.missing import Missing
+
+        missing = Missing(filters)
+    sources = entries(run.source, run, missing=missing)
+    # What only the destination has of a list is asked for where it is to be deleted for lack of a source.
+    targets = entries(run.target, run, quiet=True, missing=missing if deleter is not None else None)
     async with aclosing(sources), aclosing(targets):
-        async for page in carrier.settled(chosen(pairs(sources, targets), filters), dry_run=dry_run):
-            if not dry_run and deleter is None:
+        async for page in carrier.settled(chosen(pairs(sources, targets), filters), dry_run=run.dry_run):
+            if not run.dry_run and deleter is None:
                 await carrier.tidy()
             if deleter is not None and not deleter.see(page):
                 return  # the run is to end; what was listed so far is not all there is
-            plan = carrier.plan(page, now_ns)
+            plan = carrier.plan(page, now_ns, await memory.known(page))
+            memory.found(plan.found)
             ledger.kept(plan.kept, plan.kept_bytes)
             ledger.planned(len(plan.actions), sum(action.size for action in plan.actions))
             if plan.actions:
                 yield plan.actions
-    if not dry_run and deleter is None:
+        await memory.listed()
+        if missing is not None:
+            from sterna.jobs.missing import name_missing
+
+            await name_missing(missing, run.source, ledger, carrier.verb.value)
+    if not run.dry_run and deleter is None:
         await carrier.tidy()
 
 
@@ -127,25 +146,26 @@ async def chosen(pages: AsyncIterator[list[Pair]], filters: Filter) -> AsyncGene
 
 
 async def entries(
-    store: Store,
-    ledger: Ledger,
-    verb: Verb,
-    filters: Filter = EVERYTHING,
-    deleter: Deleter | None = None,
-    *,
-    quiet: bool = False,
+    store: Store, run: Opened, *, quiet: bool = False, missing: Missing | None = None
 ) -> AsyncGenerator[Sequence[Entry], None]:
     """A store's pages, without what the filters leave out by name; what was met and cannot be carried becomes outcomes
     at once, and what is below it is unknown: never deleted.
     """
+    ledger, filters = run.ledger, run.filters
     try:
         async for page in store.pages():
             if page.troubles:
-                if deleter is not None:
-                    deleter.unknown(page.troubles)
-                if not quiet and (told := concerned(page.troubles, filters)):
-                    ledger.troubles(told, verb.value)
+                run.memory.doubt()
+                if run.deleter is not None:
+                    run.deleter.unknown(page.troubles)
+                told = concerned(page.troubles, filters)
+                if not quiet:
+                    ledger.troubles(told, run.carrier.verb.value)
+                elif run.deleter is not None:
+                    _tell_left(told, ledger)
             shown = filters.visible(page.entries)
+            if missing is not None:
+                missing.see(shown, page.troubles)
             if quiet:
                 ledger.tally.listed_target += len(page.entries)
             else:
@@ -157,6 +177,15 @@ async def entries(
         if told_of is error:
             raise
         raise told_of from error
+
+
+def _tell_left(troubles: Sequence[Trouble], ledger: Ledger) -> None:
+    """Say what a run that is to make both sides the same cannot see at the destination, and therefore leaves there."""
+    for one in troubles:
+        if not one.skipped:
+            ledger.notice(
+                f"At the destination {printable(one.key)} {one.reason}; it is left there.", "warning", "unseen"
+            )
 
 
 def concerned(troubles: Sequence[Trouble], filters: Filter) -> list[Trouble]:

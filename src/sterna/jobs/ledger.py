@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sterna.model.entry import Trouble
 from sterna.model.events import (
@@ -19,10 +19,9 @@ from sterna.model.events import (
     Tally,
 )
 from sterna.model.outcomes import Outcome, Status
-from sterna.model.stop import Stop
+from sterna.model.stop import SIGNALLED, Stop
 from sterna.reporting.summary import verdict
 
-_SIGNALLED = (129, 130, 143)  # the user knows why the run ended
 _PEAK_S = 1.0  # peak speed is that of the best second
 
 
@@ -39,6 +38,7 @@ class Ledger:
         self._ended = 0
         self.failed_moves = 0  # what was to be moved and was not; without names that a listing could not carry
         self._planned_before = tally.planned_objects
+        self.remember: Callable[[Sequence[Outcome]], None] = lambda _: None
         self._watch = asyncio.get_running_loop().create_task(self._watch_speed())
         emit(RunStarted(command, source, destination, self.summary.started_s))
 
@@ -67,7 +67,7 @@ class Ledger:
     def heard(self, event: object) -> None:
         """Pass an event of the wire on, and keep what the summary repeats."""
         if isinstance(event, Notice):
-            if event.sentence not in self.summary.notices:
+            if event.sentence not in self.summary.notices and len(self.summary.notices) < FAILURES_KEPT:
                 self.summary.notices.append(event.sentence)
             self.emit(event)
 
@@ -87,10 +87,15 @@ class Ledger:
         summary, tally = self.summary, self.tally
         if not unplanned:
             self._ended += len(outcomes)
+            tally.ended_objects += len(outcomes)
+        done_by_verb = tally.done_by_verb
         for one in outcomes:
             status = one.status
+            if status is not Status.DONE and not unplanned and one.verb != "delete":  # whose bytes were not planned
+                tally.unmoved_bytes += one.size
             if status is Status.DONE:
                 tally.done_objects += 1
+                done_by_verb[one.verb] = done_by_verb.get(one.verb, 0) + 1
                 if one.verb == "upload":
                     summary.uploaded += 1
                 elif one.verb == "download":
@@ -119,6 +124,7 @@ class Ledger:
             else:
                 summary.left += 1
                 tally.left_objects += 1
+        self.remember(outcomes)
         self.emit(ObjectsEnded(outcomes))
 
     async def close(self) -> None:
@@ -143,7 +149,7 @@ class Ledger:
             )
         if self._stop.is_requested:
             summary.exit_code = self._stop.exit_code
-            if summary.exit_code not in _SIGNALLED:
+            if summary.exit_code not in SIGNALLED:  # of a signal the user knows
                 self.notice(self._stop.reason)
         elif summary.failed or missing or summary.left:
             # Where all that went wrong went wrong for one reason, and nothing was done, the code can say which.

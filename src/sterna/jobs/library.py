@@ -26,12 +26,13 @@ async def async_sync(
     stop: Stop | None = None,
     dry_run: bool = False,
 ) -> Summary:
-    """Bring what ``source`` has and ``destination`` lacks, or has in another version, there; delete nothing.
+    """Bring what ``source`` has and ``destination`` lacks, or has in another version, there; what ``source`` lacks is
+    deleted where ``Settings.deletion`` says so, and else stays.
 
-    One of the two is a folder, the other ``s3://bucket/prefix``. ``on_event`` hears RunStarted, ObjectsEnded, Notice
-    and RunEnded (``sterna.model.events``); ``tally`` counts while the run goes on; ``stop`` ends it early. Raises
-    SternaError (``sterna.model.errors``) where the run cannot be established; objects that failed stand in the summary,
-    whose ``exit_code`` is that of the command.
+    At least one of the two is ``s3://bucket/prefix``, the other one may be a folder. ``on_event`` hears RunStarted,
+    ObjectsEnded, Notice and RunEnded (``sterna.model.events``); ``tally`` counts while the run goes on; ``stop`` ends it
+    early. Raises SternaError (``sterna.model.errors``) where the run cannot be established; objects that failed stand in
+    the summary, whose ``exit_code`` is that of the command.
     """
     return await _sync.sync(
         _location(source),

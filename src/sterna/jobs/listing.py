@@ -35,8 +35,9 @@ class Listed(msgspec.Struct, frozen=True, gc=False):
 async def list_objects(location: BucketPath, side: Side, *, recursive: bool) -> AsyncIterator[list[Listed]]:
     """What is in a bucket or below a path, page by page.
 
-    A path means the object of that name and what is below ``path/``; without ``recursive`` only the next level, deeper
-    ones as prefixes. Raises ObjectGone where there is neither, WrongSetting where there is no such bucket.
+    A path means the object of that name and what is below ``path/``, or with a trailing slash only that; without
+    ``recursive`` only the next level, deeper ones as prefixes. Raises ObjectGone where there is neither, WrongSetting
+    where there is no such bucket.
     """
     async with opened(location, side) as store:
         found = False
@@ -97,14 +98,16 @@ def _listed(entry: Entry, key: str) -> Listed:
 
 
 async def itself(store: S3Store) -> list[Entry]:
-    """The object that the location names and the marker ``path/``, as far as they are there; keys are full.
+    """The object that the location names and the marker ``path/``, as far as they are there; keys are full. With a
+    trailing slash it means what is below, and so names no object beside it.
 
     By listings, not by HEAD: who may list a bucket need not be allowed to read its objects.
     """
     path = store.location.path
     if not path:
         return []
-    return [entry for key in (path, path + "/") if (entry := await listed_as(store, key)) is not None]
+    keys = [path + "/"] if store.location.says_folder else [path, path + "/"]
+    return [entry for key in keys if (entry := await listed_as(store, key)) is not None]
 
 
 async def listed_as(store: S3Store, key: str) -> Entry | None:

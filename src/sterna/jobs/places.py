@@ -8,23 +8,52 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from sterna.jobs.memory import file_system
 from sterna.jobs.settings import Settings
 from sterna.model.errors import WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable
-from sterna.planning.guard import Places, Remembered, before_listing, refuse
+from sterna.planning.guard import Places, Refusal, Remembered, before_listing, changed_since, refuse
 from sterna.planning.patterns import Sequence as Pattern
 from sterna.planning.patterns import Wild
 from sterna.planning.rules import Rule
 from sterna.stores.folder import translate
+from sterna.stores.local import LocalStore
+from sterna.stores.store import Store
 
 
-def check_places(settings: Settings, source: Location, destination: Location) -> None:
+def check_places(settings: Settings, source: Location, destination: Location, *, same_server: bool = True) -> None:
     """Ask the guards that need no listing; raises GuardRefused."""
     if settings.deletion is not None:
-        fingerprint = settings.filters.fingerprint
-        places = Places(_resolved(source), _resolved(destination), filters=fingerprint, home=_home())
-        refuse(before_listing(places, Remembered(), settings.deletion.allowed))
+        places = Places(_resolved(source), _resolved(destination), home=_home(), same_server=same_server)
+        refuse(before_listing(places, settings.deletion.allowed))
+
+
+def refused_by_memory(
+    settings: Settings, ends: tuple[Location, Location], stores: tuple[Store, Store], remembered: Remembered
+) -> list[Refusal]:
+    """What the guards say that know of earlier runs, before anything is listed."""
+    if settings.deletion is None:
+        return []
+    one, other = (file_system(store) if isinstance(store, LocalStore) else None for store in stores)
+    places = Places(_resolved(ends[0]), _resolved(ends[1]), one, other, filters=settings.filters.fingerprint)
+    return changed_since(places, remembered, settings.deletion.allowed)
+
+
+def without_state(settings: Settings, source: Location, destination: Location) -> Settings:
+    """The settings with the journals out of sight, where they are below a folder of the run: they change while it goes
+    on, and are nobody's data."""
+    from sterna.journal.places import journals_folder, state_directory
+
+    journals = _real(journals_folder(state_directory(settings.journal.directory)))
+    filters = settings.filters
+    for location in (source, destination):
+        if isinstance(location, LocalPath) and not location.is_stream:
+            inside = _below(journals.as_posix(), _real(location.path).as_posix())
+            if inside:
+                rule = Rule(False, "the journals of runs", "--state-dir", (Pattern((inside + "/", Wild.PATH)),))
+                filters = replace(filters, rules=(rule, *filters.rules))
+    return settings if filters is settings.filters else replace(settings, filters=filters)
 
 
 def with_trash(settings: Settings, source: Location, destination: Location) -> Settings:
@@ -40,10 +69,10 @@ def with_trash(settings: Settings, source: Location, destination: Location) -> S
     if isinstance(destination, BucketPath):
         prefix = _prefix_of_trash(settings.trash, destination)
         inside = _below(prefix, destination.path)
-        if isinstance(source, BucketPath) and source.bucket == destination.bucket and _below(prefix, source.path):
-            raise WrongSetting(
-                f"--trash {said} is inside the source, so the next run would carry it; name another place."
-            )
+        root = source.path if isinstance(source, BucketPath) and source.bucket == destination.bucket else None
+        if root is not None and (in_source := _below(prefix, root)) is not None:
+            where = "inside the source" if in_source else "the source itself"
+            raise WrongSetting(f"--trash {said} is {where}, so the next run would carry it; name another place.")
         place = f"{prefix}/{run}"
     else:
         if settings.trash.startswith("s3://"):
@@ -109,7 +138,16 @@ def _device(path: Path) -> int:
 
 def _resolved(location: Location) -> Location:
     """A local path with its symbolic links followed: two names of one folder must be seen to be one."""
-    return LocalPath(Path(os.path.realpath(location.path))) if isinstance(location, LocalPath) else location
+    return LocalPath(_real(location.path)) if isinstance(location, LocalPath) else location
+
+
+def _real(path: Path) -> Path:
+    """A path with its links followed; as it is where it begins in a current folder that is no more, of which whoever
+    opens it will tell."""
+    try:
+        return Path(os.path.realpath(path))
+    except OSError:
+        return path
 
 
 def _home() -> Path | None:

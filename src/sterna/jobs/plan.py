@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -12,9 +13,8 @@ from pathlib import Path
 
 from sterna import __version__
 from sterna.jobs.carriers import Carrier
-from sterna.jobs.deleting import Deleter
 from sterna.jobs.identity import identity
-from sterna.jobs.job import planned, would_be
+from sterna.jobs.job import Opened, planned, would_be
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.review import Reviewer
 from sterna.jobs.settings import Settings
@@ -28,9 +28,9 @@ from sterna.model.plans import Review
 from sterna.model.stop import Stop
 from sterna.model.units import printable
 from sterna.planning.estimate import Prices
-from sterna.planning.filters import Filter
 from sterna.planning.planfile import Header, PlanFile, PlanWriter
 from sterna.reporting.plan import plan_verdict
+from sterna.stores.folder import translate_given
 from sterna.stores.store import Store
 
 _AHEAD = 8  # pages whose LOOKs are under way at once: it bounds what planning holds
@@ -102,21 +102,11 @@ class _Writing:
         self._words = words
         self._prices = prices
 
-    async def __call__(
-        self,
-        source: Store,
-        target: Store,
-        carrier: Carrier,
-        ledger: Ledger,
-        stop: Stop,
-        *,
-        filters: Filter,
-        deleter: Deleter | None,
-        dry_run: bool,
-    ) -> Summary:
-        header = await self._header(source, target)
+    async def __call__(self, run: Opened) -> Summary:
+        carrier, ledger, stop, deleter = run.carrier, run.ledger, run.stop, run.deleter
+        header = await self._header(run.source, run.target)
         reviewer = Reviewer(header, self._prices)
-        pages = settled(planned(source, target, carrier, ledger, filters, deleter, dry_run=True), carrier, ledger)
+        pages = settled(planned(run), carrier, ledger)
         with PlanWriter(self._path, header) as writer:
             async with aclosing(pages):
                 async for page in pages:
@@ -125,7 +115,7 @@ class _Writing:
                     if stop.is_requested:
                         break
             if deleter is not None and not stop.is_requested:
-                for batch in deleter.due():
+                for batch in deleter.due(ledger):
                     writer.write(batch)
                     reviewer.add(batch)
                     ledger.planned(len(batch), 0)
@@ -190,8 +180,21 @@ def _absolute(location: Location) -> str:
 
 
 def _refuse_to_replace(path: Path) -> None:
-    """An older plan may be written over; what is none was not meant."""
-    if not path.is_file() or not path.stat().st_size:
+    """An older plan may be written over; what is none was not meant, nor is a folder that is not there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if not os.path.isdir(os.path.dirname(path) or "."):
+            words = (
+                f"The folder of {printable(str(path))} does not exist, so no plan can be written there; check the path."
+            )
+            raise WrongSetting(words) from None
+        return
+    except OSError as error:
+        raise translate_given(error, "write the plan", str(path)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise WrongSetting(f"{printable(str(path))} is no regular file; give another name for the plan.")
+    if not status.st_size:
         return
     try:
         PlanFile.open(path).close()

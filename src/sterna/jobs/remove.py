@@ -6,14 +6,12 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-import msgspec
-
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.listing import itself, listed_as, nothing, opened
+from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
 from sterna.model.errors import (
     AccessDenied,
-    Corrupt,
     CredentialsExpired,
     NotProven,
     ObjectChanged,
@@ -27,18 +25,15 @@ from sterna.model.location import BucketPath
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
-from sterna.moving.delete import (
-    NOT_FOR_XML,
-    REFUSED_DOCUMENT,
-    TRANSIENT,
-    is_same,
-    keeps_versions,
-    only_markers,
-)
-from sterna.stores.s3 import PAGE_KEYS, S3Store
+from sterna.moving.delete import BucketEraser, is_same, only_markers
+from sterna.stores.s3 import PAGE_KEYS, S3Store, has_size
 from sterna.wire.client import Request
+from sterna.wire.dates import moment_s
+from sterna.wire.encoding import encode_query
 from sterna.wire.side import Side
+from sterna.wire.xml import check_page
 
+_BECAUSE = "asked for"
 _BATCHES = 4  # DeleteObjects in flight: AWS takes 3,500 deletions a second from a prefix, and each carries 1,000
 _LOOKS = 32  # HEADs and single deletions in flight
 _PASSES = 3  # listings from the start: a server whose pages shift while one deletes shows the rest in the next one
@@ -93,15 +88,6 @@ def _put_verdict(summary: Summary, stop: Stop) -> None:
         summary.verdict = f"COMPLETE: {gone}."
 
 
-class _Batch(msgspec.Struct):
-    """Some entries of one page. ``after`` is the key after which they were listed, ``outcomes`` go by full key."""
-
-    after: str
-    entries: list[Entry]
-    began: float = msgspec.field(default_factory=time.perf_counter)
-    failed: dict[str, SternaError] = msgspec.field(default_factory=dict)
-
-
 class _Removal:
     """One removal under way. What was listed below the location has keys relative to it; ``full`` keys are whole."""
 
@@ -110,6 +96,7 @@ class _Removal:
         self._client = store.client
         self._ledger = ledger
         self._stop = stop
+        self._eraser = BucketEraser(store, stop=stop, is_fresh=True)
         self._places = asyncio.Semaphore(_LOOKS)
         self._failed: set[str] = set()
         self._marked = False  # a deletion answered that it only put a delete marker on top
@@ -132,10 +119,10 @@ class _Removal:
     async def _no_object(self) -> SternaError:
         location = self._store.location
         try:
-            entries, _ = await self._store.list_some("", 1)
+            entries, more = await self._store.list_some("", 2)  # the first may be the marker ``path/``
         except SternaError:
-            entries = []
-        if not entries:
+            entries, more = [], False
+        if not entries and not more:
             return nothing(location)
         name = printable(str(location))
         return ObjectGone(f"{name} is no object, but there are objects below it; to remove those, add --recursive.")
@@ -145,17 +132,14 @@ class _Removal:
 
         The object itself and the marker come last: where markers are folders, they go when they are empty.
         """
-        began_ns = time.time_ns()
+        began_ns = await self._server_time_ns()
         named = await itself(self._store)
         found = len(named)
         for turn in range(_PASSES):
             found += await self._pass(began_ns if turn else None)
             if self._stop.is_requested or (not found and not turn):
                 break
-            there, more = await self._store.list_some("", PAGE_KEYS)
-            left = [entry for entry in there if entry.key not in self._failed]
-            if turn + 1 == _PASSES or len(self._failed) >= _FAILED_KEPT or not _before(began_ns, left):
-                self._tell_of_new(left, more)
+            if not await self._is_more_to_remove(began_ns, is_last=turn + 1 == _PASSES):
                 break
         if not found and self._store.location.path:
             raise nothing(self._store.location)
@@ -166,8 +150,6 @@ class _Removal:
                 self._ledger.record([_outcome(entry.key, entry, Status.LEFT) for entry in named])
             else:
                 self._ledger.record(await asyncio.gather(*(self._singly(entry) for entry in named)))
-        if found and not self._marked:
-            await self._ask_versioning()
         self._tell_of_markers()
 
     async def _pass(self, until_ns: int | None) -> int:
@@ -192,7 +174,7 @@ class _Removal:
                         if self._stop.is_requested:
                             self._ledger.record([_outcome(self._full(entry.key), entry, Status.LEFT) for entry in todo])
                             break
-                        batches.create_task(self._remove_batch(_Batch(after, todo), places))
+                        batches.create_task(self._remove_batch(todo, places))
                     if not more or not entries:
                         break
                     after = entries[-1].key
@@ -200,116 +182,54 @@ class _Removal:
             raise out_of(errors) from None
         return seen
 
-    def _tell_of_new(self, left: Sequence[Entry], more: bool) -> None:
-        if left:
-            many = f"{len(left):,}{' or more' if more else ''} object{'' if len(left) == 1 else 's'}"
-            self._ledger.notice(
-                f"{many} were written here while the removal went on, and stay.", "warning", "written_meanwhile"
-            )
-
-    # A batch.
-
-    async def _remove_batch(self, batch: _Batch, places: asyncio.Semaphore) -> None:
+    async def _server_time_ns(self) -> int:
+        """The server's clock, by which the times of its objects are; ours where it does not tell."""
+        query = encode_query([("list-type", "2"), ("max-keys", "1"), ("prefix", self._store.prefix)])
+        response = await self._client.call(Request("List", "GET", self._store.bucket, query=query, check=check_page))
         try:
-            singles = [entry for entry in batch.entries if NOT_FOR_XML.search(self._full(entry.key))]
-            apart = {entry.key for entry in singles}
-            together = [entry for entry in batch.entries if entry.key not in apart]
-            if len(together) > 1:
-                singles += await self._delete_many(batch, together)
-            else:
-                singles = batch.entries
-            await asyncio.gather(*(self._delete_into(batch, entry) for entry in singles))
-            await self._prove(batch)
-            outcomes = []
-            for entry in batch.entries:
-                outcome = _outcome(self._full(entry.key), entry, Status.DONE)
-                outcome.seconds = time.perf_counter() - batch.began
-                if (error := batch.failed.get(entry.key)) is not None:
-                    outcome.fail(error)
-                    if len(self._failed) < _FAILED_KEPT:
-                        self._failed.add(entry.key)
-                outcomes.append(outcome)
+            return int(moment_s(response.headers.get(b"date", b""))) * 10**9
+        except ValueError:
+            return time.time_ns()
+
+    async def _is_more_to_remove(self, began_ns: int, *, is_last: bool) -> bool:
+        """Whether a listing still shows what was there when this began, so that another pass is due. After the last one
+        that has failed. What is newer is told of, once no pass is to come.
+        """
+        many, after = 0, ""
+        while not self._stop.is_requested:
+            entries, more = await self._store.list_some(after, PAGE_KEYS)
+            left = [entry for entry in entries if entry.key not in self._failed]
+            old = _before(began_ns, left)
+            is_known = len(self._failed) < _FAILED_KEPT  # beyond that, what is left may have been told already
+            if old and is_known and not is_last:
+                return True
+            if old and is_known:
+                self._ledger.planned(len(old), 0)
+                self._ledger.record([
+                    _outcome(full, entry, Status.FAILED).fail(_passed_over(full))
+                    for entry in old if (full := self._full(entry.key))
+                ])  # fmt: skip
+            many += len(left) - len(old)
+            if not more or not entries:
+                break
+            after = entries[-1].key
+        if many:
+            objects = f"{many:,} object{'' if many == 1 else 's'}"
+            self._ledger.notice(
+                f"{objects} were written here while the removal went on, and stay.", "warning", "written_meanwhile"
+            )
+        return False
+
+    async def _remove_batch(self, entries: Sequence[Entry], places: asyncio.Semaphore) -> None:
+        try:
+            outcomes = await self._eraser.erase([Action(Verb.DELETE, one.key, _BECAUSE, None, one) for one in entries])
+            for outcome in outcomes:
+                if outcome.status is Status.FAILED and len(self._failed) < _FAILED_KEPT:
+                    self._failed.add(outcome.key)
+                outcome.key = self._full(outcome.key)
             self._ledger.record(outcomes)
         finally:
             places.release()
-
-    async def _delete_many(self, batch: _Batch, entries: list[Entry]) -> list[Entry]:
-        """One DeleteObjects; gives what must be deleted singly: keys that may go at another try, or all where the server
-        does not take the request.
-
-        Errors of single keys (H05) stay with their keys; keys that the answer does not name are unknown, and the look
-        afterwards decides. Raises what would end every further batch as well.
-        """
-        try:
-            refused = await self._store.remove_many([entry.key for entry in entries])
-        except (AccessDenied, CredentialsExpired, WrongSetting):
-            raise
-        except Corrupt:
-            return []
-        except SternaError as failure:
-            if failure.status in REFUSED_DOCUMENT:
-                return entries
-            batch.failed |= {entry.key: failure for entry in entries}
-            return []
-        for key, error in refused.items():
-            if error.code not in TRANSIENT and (error.code or error.words):
-                batch.failed[key] = SternaError(
-                    f"The server did not remove it: {printable(error.words or error.code)}",
-                    operation="DeleteObjects",
-                    key=key,
-                    code=error.code,
-                    words=error.words,
-                    request_id=error.request_id,
-                )
-        return [entry for entry in entries if entry.key in refused and refused[entry.key].code in TRANSIENT]
-
-    async def _delete_into(self, batch: _Batch, entry: Entry) -> None:
-        try:
-            await self._delete(self._full(entry.key))
-        except (CredentialsExpired, WrongSetting):
-            raise
-        except SternaError as error:
-            batch.failed[entry.key] = error
-
-    async def _prove(self, batch: _Batch) -> None:
-        """See that what is called deleted is gone: by a listing of the batch's range, then by looks at what it shows.
-
-        What is still as it was listed is deleted once more, singly: some servers misread odd keys in a document.
-        """
-        last = batch.entries[-1].key
-        unproven = {entry.key: entry for entry in batch.entries if entry.key not in batch.failed}
-        there: list[Entry] = []
-        after, most = batch.after, 2  # nothing is expected up to ``last``; one may be the folder's own marker
-        try:
-            while unproven:
-                entries, more = await self._store.list_some(after, most)
-                there += [unproven[entry.key] for entry in entries if entry.key in unproven]
-                if not more or not entries or entries[-1].key >= last:
-                    break
-                after, most = entries[-1].key, PAGE_KEYS
-        except SternaError:
-            there = list(unproven.values())
-        await asyncio.gather(*(self._insist(batch, entry) for entry in there))
-
-    async def _insist(self, batch: _Batch, entry: Entry) -> None:
-        full = self._full(entry.key)
-        try:
-            # A listing that shows it weighs as much as a look that does not: one of them is wrong, and which, who knows.
-            now = await self._look(full) or await listed_as(self._store, full)
-            if now is None:
-                return
-            if not is_same(entry, now):
-                raise _written_again(full)
-            await self._delete(full)
-            await self._must_be_gone(full, entry)
-            if await listed_as(self._store, full) is not None:
-                raise NotProven(
-                    f"{printable(full)}: the server says that it is deleted, and still lists it.",
-                    operation="Delete",
-                    key=full,
-                )
-        except SternaError as error:
-            batch.failed[entry.key] = error
 
     # Single objects, by their full keys.
 
@@ -338,7 +258,7 @@ class _Removal:
         """The object as it is now, or None. Who may list and not read is answered by a listing."""
         try:
             async with self._places:
-                response = await self._client.call(Request("Head", "HEAD", self._store.bucket, full))
+                response = await self._client.call(Request("Head", "HEAD", self._store.bucket, full, check=has_size))
         except ObjectGone:
             return None
         except AccessDenied:
@@ -361,22 +281,24 @@ class _Removal:
 
     # What deleting means here.
 
-    async def _ask_versioning(self) -> None:
-        """Whether the bucket keeps versions, of which a batch does not tell. Who may not ask is not told either."""
-        self._marked = await keeps_versions(self._store)
-
     def _tell_of_markers(self) -> None:
-        if self._marked:
-            self._ledger.notice(only_markers(self._store.bucket), code="delete_marker")
+        sentence = only_markers(self._store.bucket)
+        if self._marked and sentence not in self._ledger.summary.notices:
+            self._ledger.notice(sentence, code="delete_marker")
 
 
 def _outcome(full: str, entry: Entry, status: Status) -> Outcome:
     proof = "seen to be gone" if status is Status.DONE else ""
-    return Outcome("delete", full, status, size=entry.size, because="asked for", etag=entry.etag, proof=proof)
+    return Outcome("delete", full, status, size=entry.size, because=_BECAUSE, etag=entry.etag, proof=proof)
 
 
 def _before(moment_ns: int, entries: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.mtime_ns < moment_ns]
+
+
+def _passed_over(full: str) -> NotProven:
+    sentence = f"{printable(full)}: listings showed it only between the passes; the same command removes it."
+    return NotProven(sentence, operation="Delete", key=full, code="StillThere")
 
 
 def _written_again(full: str) -> ObjectChanged:

@@ -37,6 +37,8 @@ class _Columns(NamedTuple):
     keys: list[str]
     sizes: list[int]
     times_ns: list[int]
+    changed_ns: list[int]
+    inodes: list[int]
     troubles: list[Trouble]
     abandoned: list[str]
 
@@ -73,6 +75,8 @@ def serve(connected: socket.socket) -> int:
                     [entry.key for entry in entries],
                     [entry.size for entry in entries],
                     [entry.mtime_ns for entry in entries],
+                    [entry.ctime_ns for entry in entries],
+                    [entry.inode for entry in entries],
                     page.troubles,
                     page.abandoned,
                 ),
@@ -122,7 +126,9 @@ async def scouted(send_scout: Callable[[], socket.socket], errand: Errand) -> As
                 return
             if isinstance(message, SternaError):
                 raise message
-            keys, sizes, times_ns, troubles, abandoned = message
-            yield Page(list(map(Entry, keys, sizes, times_ns)), troubles, abandoned)
+            keys, sizes, times_ns, changed_ns, inodes, troubles, abandoned = message
+            none = [""] * len(keys)
+            entries = list(map(Entry, keys, sizes, times_ns, none, none, none, changed_ns, inodes))
+            yield Page(entries, troubles, abandoned)
     finally:
         writer.close()

@@ -21,6 +21,13 @@ class Deletion(msgspec.Struct, frozen=True):
     allowed: Allowed = msgspec.field(default_factory=Allowed)
 
 
+class Journaling(msgspec.Struct, frozen=True):
+    """Where the journals of runs are, empty for the usual place, and whether this run keeps one."""
+
+    directory: str = ""
+    is_kept: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The options of a run, assembled by ``cli`` or by the caller of the library; each member says more at its class.
 
@@ -42,6 +49,7 @@ class Settings(msgspec.Struct, frozen=True):
     trash: str = ""
     symlinks: Literal["skip", "follow", "store"] = "skip"
     one_file_system: bool = False
+    journal: Journaling = msgspec.field(default_factory=Journaling)
     on_collision: OnCollision = OnCollision.FAIL
 
     @property

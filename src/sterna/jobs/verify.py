@@ -149,7 +149,7 @@ class _Run:
         try:
             async for page in store.pages():
                 if page.troubles:
-                    unknown.add(page.troubles)
+                    unknown.add(page.troubles, filters.concerns)
                     concerned = [one for one in page.troubles if filters.concerns(one)]
                     self.skipped += sum(one.skipped for one in concerned)
                     self._tell_unlisted(number, [one for one in concerned if not one.skipped])

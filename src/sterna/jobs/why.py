@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import msgspec
 from msgspec.structs import replace
 
 from sterna.jobs.carriers import Carrier
-from sterna.jobs.ledger import Ledger
+from sterna.jobs.job import Opened
 from sterna.jobs.listing import listed_as
+from sterna.jobs.places import with_trash
 from sterna.jobs.settings import Settings
 from sterna.jobs.sync import sync
 from sterna.model.actions import Verb
@@ -18,10 +21,11 @@ from sterna.model.errors import AccessDenied, Refused
 from sterna.model.events import Summary, Tally
 from sterna.model.location import Location
 from sterna.model.outcomes import Status
-from sterna.model.stop import Stop
+from sterna.moving.prove import just_before
+from sterna.planning.filters import Filter
+from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
-from sterna.stores.store import Store
 
 Place = LocalStore | S3Store
 
@@ -68,16 +72,16 @@ async def why(key: str, source: Location, destination: Location, settings: Setti
 
     Raises SternaError where a side cannot be reached.
     """
-    settings = replace(settings or Settings(), trash="")
+    # The trash is out of sight of a run, and is opened by none that does nothing.
+    settings = replace(with_trash(settings or Settings(), source, destination), trash="")
     reasons: list[Reason] = []
 
-    async def explain(
-        source: Store, target: Store, carrier: Carrier, ledger: Ledger, stop: Stop, **_: object
-    ) -> Summary:
-        assert isinstance(source, LocalStore | S3Store)
-        assert isinstance(target, LocalStore | S3Store)
-        reasons.append(await _explained(key, source, target, carrier, settings))
-        return await ledger.settle()
+    async def explain(run: Opened) -> Summary:
+        assert isinstance(run.source, LocalStore | S3Store)
+        assert isinstance(run.target, LocalStore | S3Store)
+        asked = replace(settings, filters=run.filters)
+        reasons.append(await _explained(key, run.source, run.target, run.carrier, asked))
+        return await run.ledger.settle()
 
     tally = Tally()
     await sync(source, destination, settings, tally=tally, dry_run=True, flow=explain, command="why")
@@ -105,19 +109,23 @@ async def _explained(key: str, source: Place, target: Place, carrier: Carrier, s
     elif one.trouble:
         reason.would, reason.because = "skip", one.trouble
     elif a is None:
-        _without_source(reason, settings)
+        _without_source(reason, settings, keeps_markers=carrier.verb is not Verb.COPY)
     else:
         if isinstance(source, S3Store) and isinstance(target, LocalStore):
-            await _pass_those_above(source, carrier, key)
+            await _pass_those_around(source, carrier, settings.filters, a, b)
         await _compared(reason, carrier, a, b)
     return reason
 
 
-def _without_source(reason: Reason, settings: Settings) -> None:
+def _without_source(reason: Reason, settings: Settings, *, keeps_markers: bool) -> None:
     if not reason.destination.there:
         reason.because = "neither side has it"
     elif settings.deletion is None:
         reason.because = "the source does not have it, and nothing is deleted without --delete"
+    elif reason.destination.trouble:
+        reason.because = f"it is no file of ours to delete: {reason.destination.trouble}"
+    elif keeps_markers and reason.key.endswith("/"):
+        reason.because = "it stands for a folder, and files do not tell whether it is still wanted: it is never deleted"
     else:
         reason.would = "delete"
         reason.because = "the source does not have it; last of all, and only if no guard refuses"
@@ -130,7 +138,7 @@ async def _compared(reason: Reason, carrier: Carrier, source: Entry, target: Ent
         reason.would, reason.because = "keep", _kept(reason, source, target)
         return
     [action] = actions
-    if action.verb is Verb.LOOK:
+    if action.verb in (Verb.LOOK, Verb.COMPARE):
         reason.listed = action.because
     todo, settled = await carrier.resolve(actions)
     for chosen in todo:
@@ -185,12 +193,45 @@ def _seen_file(store: LocalStore, key: str) -> tuple[Entry | None, Seen]:
     return entry, Seen(there=True, size=entry.size, mtime_ns=entry.mtime_ns)
 
 
-async def _pass_those_above(source: S3Store, carrier: Carrier, key: str) -> None:
-    """Have the plan see the objects that come before this one and may be in its way: ``a`` is a file where ``a/b`` needs
-    a folder."""
-    end = key.find("/")
-    while 0 < end < len(key) - 1:
-        above = await listed_as(source, source.key_of(key[:end]))
-        if above is not None:
-            carrier.plan([(msgspec.structs.replace(above, key=key[:end]), None)], 0)
-        end = key.find("/", end + 1)
+async def _pass_those_around(
+    source: S3Store, carrier: Carrier, filters: Filter, entry: Entry, target: Entry | None
+) -> None:
+    """Have the plan see the objects that may be in the way of this one, and in whose way it may be: ``a`` is a file where
+    ``a/b`` needs a folder."""
+
+    async def pages() -> AsyncGenerator[list[Pair], None]:
+        key = entry.key
+        end = key.find("/")
+        while 0 < end < len(key) - 1:
+            above = await listed_as(source, source.key_of(key[:end]))
+            if above is not None:
+                above = replace(above, key=key[:end])
+                yield filters.chosen([(one, None) for one in filters.visible([above])])
+            end = key.find("/", end + 1)
+        yield [(entry, target)]
+        if (below := await _first_below(source, filters, key)) is not None:
+            yield [(below, None)]
+
+    async with aclosing(pages()) as around:
+        async for _ in carrier.settled(around, dry_run=True):
+            pass
+
+
+async def _first_below(source: S3Store, filters: Filter, key: str) -> Entry | None:
+    """The first object that needs a folder of this name, unless filters leave it out."""
+    folder = key + "/"
+    if key.endswith("/") or source.is_unordered or not filters.may_hold(folder):
+        return None
+    after, more = just_before(folder), True
+    while more:
+        entries, more = await source.list_some(after)
+        for entry in entries:
+            if entry.key < folder:
+                continue
+            if not entry.key.startswith(folder):
+                return None
+            if filters.visible([entry]) and filters.chosen([(entry, None)]):
+                return entry
+        after = entries[-1].key if entries else after
+        more = more and bool(entries)
+    return None

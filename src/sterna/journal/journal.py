@@ -19,13 +19,15 @@ from sterna.journal.prune import Keep, prune
 from sterna.journal.route import Route
 from sterna.journal.rows import key_bytes
 from sterna.journal.run import Run, begin
-from sterna.journal.values import OpenDownload, OpenUpload, SentPart, Synced, WrittenRange
+from sterna.journal.values import OpenDownload, OpenUpload, SentPart, WrittenRange
 from sterna.journal.volume import network_file_system
 from sterna.journal.writer import Pace, Writer
 from sterna.model.errors import JournalUnusable
+from sterna.model.synced import Synced
 from sterna.model.units import printable
 
 T = TypeVar("T")
+P = TypeVar("P")
 
 _PARTING_S = 5.0  # a run that is asked to end has so long to write down where it stands (H109)
 
@@ -190,16 +192,33 @@ class Journal:
 
         What this run adds while it is read may be seen or not. The next page is read while one is used.
         """
+        async for page in self._pages(questions.tree_page, start_after):
+            yield page
+
+    async def marks(self) -> AsyncGenerator[tuple[list[str], list[bytes]], None]:
+        """The same as keys and their marks."""
+        async for page in self._pages(questions.marks_page, ""):
+            yield page
+
+    async def rows_between(self, first: str, last: str) -> list[Synced]:
+        """The rows of the tree from one key to another, both included."""
+        return await self.ask(questions.rows_between, first, last, self._doubtful)
+
+    async def _pages(
+        self, question: Callable[[sqlite3.Connection, bytes, frozenset[int]], tuple[P, bytes]], start_after: str
+    ) -> AsyncGenerator[P, None]:
         writer = self._writer
         if writer is None:
             return
-        following = writer.ask(questions.tree_page, key_bytes(start_after), self._doubtful)
+        after = key_bytes(start_after)
+        following = writer.ask(question, after, self._doubtful)
         try:
             while True:
-                page, after = await asyncio.wrap_future(following)
-                if not page:
+                page, to = await asyncio.wrap_future(following)
+                if to == after:
                     return
-                following = writer.ask(questions.tree_page, after, self._doubtful)
+                after = to
+                following = writer.ask(question, after, self._doubtful)
                 yield page
         finally:
             following.cancel()

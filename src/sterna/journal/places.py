@@ -34,13 +34,18 @@ def state_directory(given: str = "", environ: Mapping[str, str] = os.environ) ->
     return (Path(base) if os.path.isabs(base) else _home(environ) / ".local" / "state") / "sterna"
 
 
+def journals_folder(state: Path) -> Path:
+    """The folder of the journals below the state directory, whether it is there or not."""
+    return state / _FOLDER
+
+
 def private_folder(state: Path) -> Path:
     """The folder of the journals below the state directory, made where it is missing, for us alone (0700).
 
     The state directory is the user's word, and may be a link; what lies below it is ours, and never followed through one
     (H56). Raises WrongSetting where somebody else could put something there, JournalUnusable where it cannot be made.
     """
-    folder = state / _FOLDER
+    folder = journals_folder(state)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:

@@ -7,18 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sterna.journal.values import (
-    OpenDownload,
-    OpenUpload,
-    PastOutcome,
-    PastRun,
-    Seen,
-    SentPart,
-    State,
-    Synced,
-    WrittenRange,
-)
+from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, PastRun, SentPart, State, WrittenRange
 from sterna.model.outcomes import Outcome
+from sterna.model.synced import Seen, Synced, mark
 
 Row = tuple[Any, ...]
 
@@ -59,9 +50,12 @@ def keep_synced(run: int) -> Statement:
     pack, to_bytes = _pack, key_bytes
 
     def row(one: Synced) -> Row:
-        return to_bytes(one.key), run, pack(one.source), pack(one.target)
+        source, target = one.source, one.target
+        known_by = b"" if source is None or target is None else mark(source, target)
+        return to_bytes(one.key), run, pack(source), pack(target), known_by
 
-    return Statement("INSERT OR REPLACE INTO tree (key, run, source, target) VALUES (?, ?, ?, ?)", row, by_key=True)
+    sql = "INSERT OR REPLACE INTO tree (key, run, source, target, mark) VALUES (?, ?, ?, ?, ?)"
+    return Statement(sql, row, by_key=True)
 
 
 FORGET = Statement("DELETE FROM tree WHERE key = ?", lambda key: (key_bytes(key),), by_key=True)

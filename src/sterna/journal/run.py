@@ -22,12 +22,13 @@ from sterna.journal.rows import (
     keep_synced,
     text,
 )
-from sterna.journal.values import State, Synced
+from sterna.journal.values import State
 from sterna.journal.writer import Writer
 from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import SIGNALLED
+from sterna.model.synced import Synced
 
-_SIGNALLED = (129, 130, 143)
 _NEEDS_NO_ROW = (Status.DONE, Status.KEPT, Status.PLANNED)
 _TOLD_ELSEWHERE = ("exit_code", "started_s", "elapsed_s")
 
@@ -76,7 +77,7 @@ class Run:
 
     def end(self, summary: Summary, notes: Mapping[str, str | int] | None = None) -> None:
         """The run's own end. ``notes`` is what the guards of the next run want to know of this one."""
-        state = State.INTERRUPTED if summary.exit_code in _SIGNALLED else State.ENDED
+        state = State.INTERRUPTED if summary.exit_code in SIGNALLED else State.ENDED
         counts = {
             name: int(value)
             for name, value in msgspec.structs.asdict(summary).items()

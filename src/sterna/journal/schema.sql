@@ -55,8 +55,9 @@ CREATE TABLE flights (             -- keys that a run had in hand: a row for eac
 CREATE TABLE tree (                -- the last-synced tree: what both sides had when they were last seen to be the same
     key         BLOB PRIMARY KEY,
     run         INTEGER NOT NULL,  -- the run that saw it
-    source      BLOB NOT NULL,     -- msgpack: values.Seen, or nil
-    target      BLOB NOT NULL
+    source      BLOB NOT NULL,     -- msgpack: model.synced.Seen, or nil
+    target      BLOB NOT NULL,
+    mark        BLOB NOT NULL      -- model.synced.mark of the two: what an unchanged key is known by
 ) WITHOUT ROWID;
 
 CREATE TABLE uploads (             -- multipart uploads and copies in parts that may be open on the server

@@ -7,35 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-
-class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What was seen of one key on one side. What a side does not have stays empty: a file has no ETag, an object no inode.
-
-    Kept as a packed array: members may be added at the end, with a default, and never leave or change places.
-    """
-
-    size: int
-    mtime_ns: int = 0
-    etag: str = ""
-    checksum: str = ""  # NAME:value
-    version: str = ""
-    ctime_ns: int = 0
-    inode: int = 0
-    device: int = 0
-
-
-class Synced(msgspec.Struct, frozen=True, gc=False):
-    """One key of the last-synced tree: what both sides had when they were last seen to be the same.
-
-    ``run`` is the number of the run that saw it, filled in by the journal. ``is_sure`` is False where a power cut may have
-    taken the file since: it was not flushed (``--no-fsync``), and the machine has been started anew.
-    """
-
-    key: str
-    source: Seen | None
-    target: Seen | None
-    run: int = 0
-    is_sure: bool = True
+from sterna.model.synced import Seen
 
 
 class State(str, enum.Enum):

@@ -10,7 +10,9 @@ from sterna.model.entry import Entry
 
 
 class Verb(str, enum.Enum):
-    """The kinds of action."""
+    """The kinds of action. LOOK and COMPARE ask for more than the listings told, by a HEAD and by the content: what comes
+    of them is another of these, or nothing.
+    """
 
     UPLOAD = "upload"
     DOWNLOAD = "download"
@@ -19,6 +21,7 @@ class Verb(str, enum.Enum):
     KEEP = "keep"
     REFUSE = "refuse"
     LOOK = "look"
+    COMPARE = "compare"
 
 
 class Action(msgspec.Struct, frozen=True, gc=False):

@@ -18,7 +18,10 @@ class Tally(msgspec.Struct):
     planned_objects: int = 0
     planned_bytes: int = 0
     planning_done: bool = False
+    ended_objects: int = 0  # of the planned ones, however they ended: done, kept after a look, failed, left
+    unmoved_bytes: int = 0  # planned bytes of those of them that came to nothing, and need not be moved any more
     done_objects: int = 0
+    done_by_verb: dict[str, int] = msgspec.field(default_factory=dict)
     moved_bytes: int = 0  # bytes of objects sent or received, raised as they pass
     wasted_bytes: int = 0  # of those, bytes of attempts that failed
     there_objects: int = 0  # found in place, not moved
@@ -69,7 +72,7 @@ class Summary(msgspec.Struct, kw_only=True):
     """What a run did: the typed result of the library, the last record of the JSON log, the words of the report.
 
     Bytes and seconds. ``failures`` holds at most ``FAILURES_KEPT`` outcomes; ``failed`` counts all of them.
-    ``planned_by_verb`` is empty unless it was a dry run.
+    ``planned_by_verb`` is empty unless it was a dry run. ``filtered`` says that filters chose what was looked at.
     """
 
     command: str
@@ -95,6 +98,7 @@ class Summary(msgspec.Struct, kw_only=True):
     requests: int = 0
     retries: int = 0
     durable: bool = True
+    filtered: bool = False
     failures: list[Outcome] = msgspec.field(default_factory=list)
     skips: list[Outcome] = msgspec.field(default_factory=list)
     notices: list[str] = msgspec.field(default_factory=list)

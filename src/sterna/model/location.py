@@ -47,7 +47,9 @@ class BucketPath(msgspec.Struct, frozen=True):
         return self.path + "/" if self.path else ""
 
     def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.path}" if self.path else f"s3://{self.bucket}"
+        """As it can be given again: it reads back as the same place, also where the last part is empty."""
+        last = "/" if self.path.endswith("/") else ""
+        return f"s3://{self.bucket}/{self.path}{last}" if self.path else f"s3://{self.bucket}"
 
 
 Location = LocalPath | BucketPath

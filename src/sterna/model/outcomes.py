@@ -7,6 +7,7 @@ import enum
 import msgspec
 
 from sterna.model.errors import SternaError
+from sterna.model.synced import Seen
 
 
 class Status(str, enum.Enum):
@@ -26,7 +27,8 @@ class Outcome(msgspec.Struct, gc=False):
 
     ``moved`` counts the bytes of the object that this run sent or received, without what earlier attempts wasted.
     ``etag`` is what the answer to the write said, ``checksum`` what we computed (``NAME:value``), ``token`` what the
-    metadata of a multipart object carries: the proof compares them with what a second look shows.
+    metadata of a multipart object carries: the proof compares them with what a second look shows. ``source`` and
+    ``target`` are the versions that were read and written, where whoever carried knows more of them than stands here.
     """
 
     verb: str
@@ -49,6 +51,8 @@ class Outcome(msgspec.Struct, gc=False):
     request_id: str = ""
     error_kind: str = ""
     exit_code: int = 0
+    source: Seen | msgspec.UnsetType = msgspec.UNSET  # for the journal; left out of what is told
+    target: Seen | msgspec.UnsetType = msgspec.UNSET
 
     def fail(self, error: SternaError) -> Outcome:
         """Mark as failed with what the error knows, and give itself back."""

@@ -65,7 +65,6 @@ class Estimate(msgspec.Struct, kw_only=True):
     prices_of: str
     prices_date: str
     seconds: float | None = None
-    rate_is_measured: bool = False
     bytes_per_s: float = 0.0
     requests_per_s: float = 0.0
 

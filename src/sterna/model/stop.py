@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+SIGNALLED = (129, 130, 143)  # the exit codes of runs that SIGHUP, SIGINT and SIGTERM ended: 128 and the signal's number
+
 
 class Stop:
     """A request to end: take no new work, park what can be resumed, say what is left. Asked once, it stays asked.

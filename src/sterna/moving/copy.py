@@ -12,8 +12,10 @@ from sterna.model.entry import Entry
 from sterna.model.errors import AccessDenied, NotProven, ObjectChanged, ObjectGone, Refused, SternaError, Unstable
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.synced import Seen
 from sterna.model.units import printable
 from sterna.moving.parts import copied_part_size, parts
+from sterna.moving.planned import drifted
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.moving.upload import together, upload_headers
 from sterna.stores.multipart import Multipart, Upload
@@ -46,6 +48,7 @@ class Copier:
         self._limits = limits
         self._tally = tally
         self._gate = target.client.gate
+        self._as_planned = options.as_planned
         given = upload_headers(options)
         self._tags = given.pop("x-amz-tagging", "")
         self._metadata = {name: value for name, value in given.items() if name.startswith("x-amz-meta-")}
@@ -74,9 +77,12 @@ class Copier:
                     await self._whole(key, entry, outcome)
                 else:
                     await self._in_parts(key, entry, outcome)
+                outcome.source = Seen.of(entry)
                 return
             except ObjectChanged as error:
                 found = await self._source.head(key)
+                if self._as_planned and (found is None or found.entry.etag != entry.etag):
+                    raise drifted("source", key, is_there=found is not None) from error
                 if found is None:
                     raise _vanished(key) from error
                 if found.entry.etag == entry.etag:

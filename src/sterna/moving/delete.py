@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sterna.model.actions import Action
 from sterna.model.entry import Entry
-from sterna.model.errors import AccessDenied, Corrupt, NotProven, ObjectChanged, ObjectGone, SternaError
+from sterna.model.errors import (
+    AccessDenied,
+    Corrupt,
+    CredentialsExpired,
+    NotProven,
+    ObjectChanged,
+    ObjectGone,
+    SternaError,
+    WrongSetting,
+)
 from sterna.model.events import Notice
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
@@ -27,8 +36,7 @@ TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "OperationAborte
 # What the XML of DeleteObjects cannot carry (XML 1.0, section 2.2), or what parsers along the way like to change.
 NOT_FOR_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|^\\s|\\s$")
 REFUSED_DOCUMENT = (400, 404, 405, 411, 413, 415, 501)  # the document, its size or the operation is refused
-
-Removed = Mapping[str, SternaError | None]
+HOPELESS = (AccessDenied, CredentialsExpired, WrongSetting)  # of a request for many: the next one ends like it
 
 
 class BucketEraser:
@@ -38,13 +46,20 @@ class BucketEraser:
     what knows none ignores them, and then this look protects, but for one round trip. Each is looked for right after:
     an answer that names a key as deleted is a claim, one that names an error another (H05). With a ``trash`` each is
     copied there first, and stays where that fails. What is asked to stop takes no further key singly.
+
+    ``is_fresh`` says that the targets were listed a moment ago, and are to go whoever wrote them: they are not looked at
+    before, nor tied to their ETags, which takes the right to read them. Then what would end every further batch as well
+    (no right to delete, credentials that have expired) is raised.
     """
 
-    def __init__(self, store: S3Store, *, trash: BucketTrash | None = None, stop: Stop | None = None) -> None:
+    def __init__(
+        self, store: S3Store, *, trash: BucketTrash | None = None, stop: Stop | None = None, is_fresh: bool = False
+    ) -> None:
         self._store = store
         self._trash = trash
         self._stop = stop or Stop()
-        self._ties_batches = True  # until the server refuses the document because of them, or gets them wrong
+        self._is_fresh = is_fresh
+        self._ties_batches = not is_fresh  # until the server refuses the document because of them, or gets them wrong
         self._has_told = False
 
     async def erase(
@@ -58,7 +73,7 @@ class BucketEraser:
         if self._trash is not None:
             await asyncio.gather(*(self._keep(self._trash, entry, failed, left) for entry in targets.values()))
         todo = [key for key in targets if key not in failed and key not in left]
-        now = await self._as_they_are(todo, failed)
+        now = {key: targets[key] for key in todo} if self._is_fresh else await self._as_they_are(todo, failed)
         # Absent is only what a HEAD has not found either: a page may be short, and we would tell of a deletion.
         await asyncio.gather(*(self._look(key, now, failed) for key in todo if key not in now and key not in failed))
         due = []
@@ -66,7 +81,7 @@ class BucketEraser:
             found = now.get(key)
             if found is None or key in failed:
                 continue
-            if await self._is_still(targets[key], found):
+            if self._is_fresh or await self._is_still(targets[key], found):
                 due.append(key)
             else:
                 failed[key] = _replaced(key, "after it was listed")
@@ -187,6 +202,8 @@ class BucketEraser:
         except Corrupt:
             return []  # the look afterwards decides
         except SternaError as error:
+            if self._is_fresh and isinstance(error, HOPELESS):
+                raise
             if error.status == 400 and tied:
                 self._ties_batches = False  # it may be the conditions that it does not know
                 return await self._delete_together(keys, targets, doubts)
@@ -210,8 +227,10 @@ class BucketEraser:
             left.add(target.key)
             return
         try:
-            await self._store.remove(target.key, target.etag)
+            await self._store.remove(target.key, "" if self._is_fresh else target.etag)
         except SternaError as error:
+            if self._is_fresh and isinstance(error, (CredentialsExpired, WrongSetting)):
+                raise
             doubts[target.key] = error
 
     # Looking again.
@@ -251,7 +270,7 @@ class BucketEraser:
             if key in now and not await self._is_still(target, now[key]):
                 raise _replaced(key, "by somebody else meanwhile")
             # A listing that shows it weighs as much as a look that does not: one of them is wrong, and which, who knows.
-            await self._store.remove(key, target.etag if doubt is None else "")
+            await self._store.remove(key, target.etag if doubt is None and not self._is_fresh else "")
             left: dict[str, Entry] = {}
             await self._look(key, left, failed)
             if key in left:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from sterna.wire.tap import until_ended
+
 T = TypeVar("T")
 
 _SLOW_S = 0.002  # a read from the page cache takes 10 to 50 µs; a millisecond and more is a disk
@@ -48,13 +50,27 @@ class Disk:
                 self._strikes = 0
 
     async def slow(self, call: Callable[..., T], *arguments: Any) -> T:
-        """Run a call in a thread."""
-        return await self._loop.run_in_executor(self._pool, call, *arguments)
+        """Run a call in a thread. Cancelled, it waits until that has ended: what the call was lent, it uses no more."""
+        running = self._pool.submit(call, *arguments)
+        try:
+            return await asyncio.wrap_future(running, loop=self._loop)
+        except asyncio.CancelledError:
+            if not running.cancel():  # it has begun
+                ending = asyncio.wrap_future(running, loop=self._loop)
+                ending.add_done_callback(asyncio.Future.exception)  # nobody asks for it any more
+                await until_ended(ending)
+            raise
 
-    @property
-    def is_slow(self) -> bool:
-        """The disk was lately waited for."""
-        return self._wary > 0
+    async def opened(self, let_go: Callable[[T], object], call: Callable[..., T], *arguments: Any) -> T:
+        """``slow`` for a call that opens something. Cancelled meanwhile, nobody is given that: ``let_go`` closes it."""
+        given: list[T] = []
+        try:
+            await self.slow(lambda: given.append(call(*arguments)))
+        except asyncio.CancelledError:
+            for one in given:
+                let_go(one)
+            raise
+        return given[0]
 
     def close(self) -> None:
         """Wait for the threads to end."""

@@ -16,6 +16,7 @@ from sterna.moving.buffers import Buffers, Lease
 from sterna.moving.crowd import ENOUGH, FEW, Crowd
 from sterna.moving.disk import Disk
 from sterna.moving.parts import parts, range_size
+from sterna.moving.planned import drifted, must_still_be
 from sterna.moving.settings import DownloadOptions, Limits
 from sterna.moving.sink import RangeSink
 from sterna.moving.upload import together
@@ -23,9 +24,9 @@ from sterna.moving.writer import Ticket, Writer
 from sterna.stores.draft import Draft
 from sterna.stores.folder import Folder
 from sterna.stores.named import NamedFolder
-from sterna.stores.s3 import Look, S3Store
+from sterna.stores.s3 import Look, S3Store, check_same
 from sterna.wire.checksum import Algorithm, algorithm, md5_hex
-from sterna.wire.connection import Response
+from sterna.wire.connection import TOO_LONG, Response
 
 _SECOND_NS = 1_000_000_000
 _TRIES = 3  # of an object that is replaced while it is read
@@ -44,6 +45,7 @@ class Downloader:
         self._store = store
         self._folder = folder
         self._durable = options.durable
+        self._as_planned = options.as_planned
         self._limits = limits
         self._buffers = buffers
         self._disk = disk
@@ -70,12 +72,16 @@ class Downloader:
                     await self._whole(action, ticket)
                 return ticket.done
             except (ObjectChanged, Corrupt) as error:
-                if not is_large and error.attempts and await self._has_grown(action):
+                was_tried = isinstance(error, Corrupt) and error.attempts and error.code != TOO_LONG
+                if attempt < _TRIES and not is_large and error.attempts and await self._has_grown(action):
                     is_large = True
-                elif attempt == _TRIES or (isinstance(error, Corrupt) and error.attempts):
+                elif attempt == _TRIES or was_tried:
                     ticket.settle(error)  # what the wire found corrupt, it has tried again itself
                     break
             except ObjectGone as error:
+                if self._as_planned:
+                    ticket.settle(drifted("source", action.key, is_there=False))
+                    break
                 name = printable(action.key)
                 ticket.settle(
                     ObjectGone(f"{name} was deleted after it was listed.", code=error.code, request_id=error.request_id)
@@ -93,20 +99,29 @@ class Downloader:
     async def _whole(self, action: Action, ticket: Ticket) -> None:
         key, outcome = action.key, ticket.outcome
         lease: Lease | None = None
+        proof = ""
         try:
             async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
                 lease = await self._buffers.room(max(action.size, 4096))
                 looks: list[Look] = []
                 check = partial(self._check_whole, action, looks)
-                response = await self._store.get(key, limit=self._limits.part_threshold, check=check)
-            found = looks[-1]  # of the attempt that was good
+                pin = self._pin(action)
+                try:
+                    response = await self._store.get(key, limit=self._limits.part_threshold, etag=pin, check=check)
+                except ObjectChanged:
+                    if pin and action.source is not None:
+                        await must_still_be(self._store, key, action.source)
+                    raise
+                found = looks[-1]  # of the attempt that was good
+                if pin and action.source is not None and found.entry.etag != pin:
+                    await must_still_be(self._store, key, action.source)
+                if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
+                    proof = await self._by_md5(key, found, response)
             data = response.body
             if found.checksum and not found.whole:
                 lease.release()  # a small object of several parts, whose sum of sums only its parts can be held against
                 await self._in_ranges(action, ticket)
                 return
-            if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
-                data = await self._with_right_md5(key, found, data)
         except BaseException:
             if lease is not None:
                 lease.release()
@@ -114,7 +129,7 @@ class Downloader:
         outcome.size = outcome.moved = len(data)
         outcome.etag, outcome.version = found.entry.etag, found.version
         outcome.checksum = f"{found.checksum_name}:{found.checksum}" if found.checksum else ""
-        outcome.proof = found.checksum_name if found.whole else outcome.proof or "length"
+        outcome.proof = found.checksum_name if found.whole else proof or "length"
         self._tally.moved_bytes += len(data)
         if isinstance(self._folder, NamedFolder):
             place = self._place(action, self._folder)
@@ -126,6 +141,12 @@ class Downloader:
                 return
             key = place
         self._writer.put(key, data, _mtime(found), action.target, ticket, lease)
+
+    def _pin(self, action: Action) -> str:
+        """The ETag that an object must have, by the plan; none without one, or where it would tell nothing."""
+        if not self._as_planned or action.source is None or self._store.learned.listed_etags_differ:
+            return ""
+        return action.source.etag
 
     def _place(self, action: Action, folder: NamedFolder) -> str:
         """Where an object's file is to stand, or stands."""
@@ -162,21 +183,24 @@ class Downloader:
             return False
         return found is not None and found.entry.size > self._limits.part_threshold
 
-    async def _with_right_md5(self, key: str, found: Look, data: bytes | bytearray) -> bytes | bytearray:
-        """Where no checksum is shown, an ETag that looks like an MD5 is held against the bytes; gives the right ones.
+    async def _by_md5(self, key: str, found: Look, response: Response) -> str:
+        """Where no checksum is shown, an ETag that looks like an MD5 is held against the bytes; ``response`` has the right
+        ones afterwards. Gives the proof, if that was one; by one within the gate.
 
         It may be no MD5 at all (H13, H14): where the same other bytes come twice, it is the ETag that is something else.
         """
-        if md5_hex(data) == found.entry.etag:
-            return data
-        async with self._gate:
+        first = md5_hex(response.body)
+        if first != found.entry.etag:
+            response.body = b""  # there is room for one reading at a time
             again = await self._store.get(key, limit=self._limits.part_threshold, etag=found.entry.etag)
-        if md5_hex(again.body) == found.entry.etag:
-            return again.body
-        if again.body != data:
-            raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
-        self._store.learned.etag_is_opaque = True
-        return data
+            response.body = again.body
+            second = md5_hex(again.body)
+            if second == first:
+                self._store.learned.etag_is_opaque = True
+                return ""
+            if second != found.entry.etag:
+                raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
+        return "MD5"
 
     async def _in_ranges(self, action: Action, ticket: Ticket) -> None:
         key, outcome = action.key, ticket.outcome
@@ -185,13 +209,16 @@ class Downloader:
             raise ObjectGone(f"{key} is not there.", operation="Head", code="NoSuchKey")
         size = found.entry.size
         _check_look(action, found, size)
+        if (pin := self._pin(action)) and found.entry.etag != pin and action.source is not None:
+            async with self._gate:
+                await must_still_be(self._store, key, action.source)
         each, kind, by_parts = await self._cut(key, found)
         place = key
         if isinstance(self._folder, NamedFolder):
             if self._folder.is_link(key):
                 raise Refused(f"{printable(key)} stands for a link and has {size} bytes; no target is that long.")
             place = self._place(action, self._folder)
-        draft = await self._disk.slow(self._begin, place, size)
+        draft = await self._disk.opened(Draft.discard, self._begin, place, size)
         received: list[int] = []  # of which nothing is left if this ends badly
         try:
             sums = await self._fetch(draft, found, each, kind, received)
@@ -233,7 +260,7 @@ class Downloader:
         count = found.checksum.rpartition("-")[2]
         first = await self._store.head(key, part=1)
         length = int(first.headers.get(b"content-length", b"0")) if first is not None else 0
-        if length and count.isdigit() and -(-found.entry.size // length) == int(count):
+        if length and str(-(-found.entry.size // length)) == count:
             return length, algorithm(found.checksum_name), True
         return each, None, False
 
@@ -254,7 +281,7 @@ class Downloader:
                     try:
                         await sink.open(self._buffers)
                         await self._store.get(found.entry.key, limit=_ERROR_ROOM, etag=etag, span=(start, start + length),
-                                              sink=sink, restart=sink.restart, check=partial(_check_same, etag))  # fmt: skip
+                                              sink=sink, restart=sink.restart, check=partial(check_same, etag))  # fmt: skip
                         await sink.settle()
                         sums[number - 1] = sink.crc
                     finally:
@@ -284,9 +311,9 @@ class Downloader:
                 raise Corrupt(f"{sentence} ({kind.name}).", operation="Get", key=key)
             return kind.name
         if found.plain_md5 and not self._store.learned.etag_is_opaque:
-            if await self._disk.slow(draft.md5_hex) == found.entry.etag:
-                return "MD5"
             first = await self._disk.slow(draft.md5_hex)
+            if first == found.entry.etag:
+                return "MD5"
             await self._fetch(draft, found, each, None, received)
             if await self._disk.slow(draft.md5_hex) != first:
                 raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
@@ -301,7 +328,12 @@ def _check_look(action: Action, found: Look, size: int) -> None:
     length: another under the same ETag was cut or changed on its way, however well it was framed (H22, H37).
     """
     listed = action.source
-    if listed is None or not listed.etag:
+    if listed is None:
+        return
+    if not listed.etag:
+        is_as_old = found.entry.mtime_ns // _SECOND_NS == listed.mtime_ns // _SECOND_NS
+        if listed.mtime_ns and is_as_old and size != listed.size:
+            raise Corrupt(f"The object has {listed.size} bytes, and {size} came or were told of.", operation="Get")
         return
     if not found.entry.etag and not found.whole:
         raise Corrupt("Something else than the object was answered: it has no ETag.", operation="Get")
@@ -310,13 +342,6 @@ def _check_look(action: Action, found: Look, size: int) -> None:
         raise Corrupt("An older version than the listing shows was answered: a cache is in the way.", operation="Get")
     if found.entry.etag == listed.etag and size != listed.size:
         raise Corrupt(f"The object has {listed.size} bytes, and {size} came or were told of.", operation="Get")
-
-
-def _check_same(etag: str, response: Response) -> None:
-    """A range must be of the version that was asked for, also where the server does not know If-Match (H42)."""
-    said = response.text(b"etag").removeprefix("W/").strip('"')
-    if said and etag and said != etag:
-        raise ObjectChanged("The object was replaced while it was read.", operation="Get", code="Replaced")
 
 
 def _mtime(found: Look) -> int | None:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 from sterna.model.entry import Entry
-from sterna.model.errors import AccessDenied, Corrupt, NotProven, ObjectChanged, SternaError
+from sterna.model.errors import AccessDenied, NotProven, ObjectChanged, SternaError
 from sterna.model.outcomes import Outcome, Status
-from sterna.model.units import MIB, printable
+from sterna.model.units import KIB, MIB, printable
+from sterna.stores.readback import Summing
 from sterna.stores.s3 import Look, S3Store
-from sterna.wire.checksum import sum_of
 
 _READ_BACK = 64 * MIB  # so much is read again where nothing else tells whether it is what was sent
+_ERROR_ROOM = 64 * KIB  # for what a server says instead of an object
 _LOOKS = 5  # at an object that is not to be seen as it was sent: some servers show what they took a moment later
 _LONG = 900  # characters: with a prefix, a longer marker might be more than the 1,024 bytes of a key
 _FEW = 2  # up to so many uploads HEADs are fewer requests than a listing and the HEADs that may follow it
@@ -46,7 +47,7 @@ class Prover:
             except AccessDenied:
                 self._may_list = False
                 break
-            except (Corrupt, SternaError):
+            except SternaError:
                 break  # this server's listings prove nothing; HEADs do
             seen = {entry.key: entry for entry in entries}
             last = entries[-1].key if more and entries else None
@@ -109,9 +110,12 @@ class Prover:
             return found.checksum == value
         if not value or outcome.size > _READ_BACK:
             return False
+        again = Summing(name, outcome.size)
         async with self._store.client.gate:
-            response = await self._store.get(outcome.key, limit=_READ_BACK, etag=found.entry.etag)
-        return sum_of(name, response.body) == value
+            await self._store.get(
+                outcome.key, limit=_ERROR_ROOM, etag=found.entry.etag, sink=again, restart=again.restart
+            )
+        return again.value == value
 
 
 def _agrees(entry: Entry, outcome: Outcome) -> bool:

@@ -9,7 +9,10 @@ from sterna.wire.timetable import UNLIMITED, Timetable
 
 
 class UploadOptions(msgspec.Struct, frozen=True):
-    """What an upload says of its object beside its bytes. Empty means: the server's default."""
+    """What an upload says of its object beside its bytes. Empty means: the server's default.
+
+    ``as_planned``: what is written is the file that the action names, and only over what it says stands there.
+    """
 
     storage_class: str = ""
     sse: str = ""
@@ -22,6 +25,7 @@ class UploadOptions(msgspec.Struct, frozen=True):
     content_encoding: str = ""
     content_disposition: str = ""
     guess_mime_type: bool = True
+    as_planned: bool = False
 
 
 class Customer(msgspec.Struct, frozen=True):
@@ -34,9 +38,12 @@ class Customer(msgspec.Struct, frozen=True):
 
 
 class DownloadOptions(msgspec.Struct, frozen=True):
-    """``durable``: done means on disk; False leaves that to the system (``--no-fsync``)."""
+    """``durable``: done means on disk; False leaves that to the system (``--no-fsync``). ``as_planned``: what is fetched is
+    the version that the action names, and no later one.
+    """
 
     durable: bool = True
+    as_planned: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -48,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
     ``part_threshold``: objects above it go in parts. ``part_size``: None for the tables in ``moving.parts``.
     ``copy_threshold``: what is larger is copied in parts: S3 copies no more by one request.
     ``bwlimit``: how fast bytes of objects may pass, over all connections and processes; ``max_requests_per_second``: how
-    many requests may begin in a second. Both hold at each endpoint, where a side has several.
+    many requests may begin in a second. Both hold for each side.
     ``processes``: how many may carry, this one included; None for as many as there are processors, up to four, and only
     while they are of use.
     """

@@ -101,6 +101,9 @@ class RangeSink:
             self._write()
 
     async def drain(self, take: Callable[[memoryview, int], int], left: int) -> int:
+        await self.quiet()  # what is still to be written, perhaps of an attempt before, must not land on what comes now
+        if self._error is not None:
+            raise self._error
         if left > self._length - self.received:  # before any of it lands where another range's bytes are
             raise _too_much(self._draft.key)
         count = 0

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import os
 import time
 from collections import deque
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
 
-from sterna.model.errors import Corrupt, LocalFault, ObjectGone, SternaError
-from sterna.model.events import Tally
+from sterna.model.errors import Corrupt, LocalFault, ObjectChanged, ObjectGone, SternaError
+from sterna.model.events import Notice, Tally
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import Stop
 from sterna.model.units import MIB, printable
 from sterna.moving.buffers import Buffers, Lease
 from sterna.moving.disk import Disk
 from sterna.moving.parts import MOST_PARTS, part_size, parts, stream_part_size
+from sterna.moving.pipe import held
 from sterna.moving.settings import Limits
 from sterna.stores.multipart import Multipart, Upload
-from sterna.stores.s3 import S3Store
+from sterna.stores.readback import Summing
+from sterna.stores.s3 import Look, S3Store, check_same
 from sterna.wire.checksum import algorithm
 
 _BITE = MIB
@@ -38,15 +46,12 @@ class StreamUploader:
         self._disk = disk
         self._tally = tally
 
-    async def carry(self, fd: int, key: str) -> Outcome:
-        """Upload all that ``fd`` gives; the object appears with the last part or not at all."""
+    async def carry(self, fd: int, key: str, stop: Stop) -> Outcome:
+        """Upload all that ``fd`` gives; the object appears with the last part or not at all. A request to stop leaves
+        it, whether the stream gives anything or not.
+        """
         outcome = Outcome("upload", key, Status.DONE, because="a stream", started_s=time.time())
-        began = time.perf_counter()
-        try:
-            await self._carry(fd, key, outcome)
-        except SternaError as error:
-            outcome.fail(error)
-        outcome.seconds = time.perf_counter() - began
+        await _carried(self._carry(fd, key, outcome), outcome, stop)
         return outcome
 
     async def _carry(self, fd: int, key: str, outcome: Outcome) -> None:
@@ -72,7 +77,8 @@ class StreamUploader:
             try:
                 await asyncio.shield(asyncio.wait_for(self._multipart.abort(upload), 2.0))
             except (SternaError, TimeoutError):
-                outcome.because = f"a stream; its unfinished upload {upload.id} could not be aborted"
+                sentence = f"{printable(key)}: the unfinished upload {upload.id} could not be aborted, and takes room."
+                self._store.client.emit(Notice(sentence, "warning", "upload_left"))
             raise
         outcome.size = outcome.moved = size
         outcome.etag = etag
@@ -122,8 +128,8 @@ class StreamUploader:
         """A buffer, filled from the stream unless its end came first."""
         lease = await self._buffers.lend(size)
         try:
-            return lease, await self._disk.slow(_fill, fd, lease.view)
-        except BaseException:
+            return lease, await held(_fill, fd, lease.view)
+        except SternaError:  # and not where this is cancelled: the buffer may be filled yet
             lease.release()
             raise
 
@@ -143,15 +149,12 @@ class StreamDownloader:
         self._disk = disk
         self._tally = tally
 
-    async def carry(self, key: str, fd: int) -> Outcome:
-        """Write the whole object; what is read already cannot be taken back, so a fault shows in the exit code."""
+    async def carry(self, key: str, fd: int, stop: Stop) -> Outcome:
+        """Write the whole object; what is read already cannot be taken back, so a fault shows in the exit code. A
+        request to stop leaves it, whether anybody reads or not.
+        """
         outcome = Outcome("download", key, Status.DONE, because="to a stream", started_s=time.time())
-        began = time.perf_counter()
-        try:
-            await self._carry(key, fd, outcome)
-        except SternaError as error:
-            outcome.fail(error)
-        outcome.seconds = time.perf_counter() - began
+        await _carried(self._carry(key, fd, outcome), outcome, stop)
         return outcome
 
     async def _carry(self, key: str, fd: int, outcome: Outcome) -> None:
@@ -160,6 +163,8 @@ class StreamDownloader:
             raise ObjectGone(f"{printable(str(self._store.location))} is not there.", code="NoSuchKey")
         size = found.entry.size
         kind = algorithm(found.checksum_name) if found.whole else None
+        is_md5 = found.plain_md5 and kind is None and not self._store.learned.etag_is_opaque
+        md5 = hashlib.md5(usedforsecurity=False) if is_md5 else None
         whole = done = 0
         ahead: deque[asyncio.Task[Lease]] = deque()
         todo = parts(size, part_size(size, self._limits.part_size))
@@ -173,7 +178,9 @@ class StreamDownloader:
                     if kind is not None:
                         crc = await self._disk.slow(kind.update, lease.view, 0)
                         whole = kind.combine(whole, crc, lease.size) if done else crc
-                    await self._disk.slow(_drain, fd, lease.view)
+                    elif md5 is not None:
+                        await self._disk.slow(md5.update, lease.view)
+                    await held(_drain, fd, lease.view)
                     done += lease.size
                     self._tally.moved_bytes += lease.size
         finally:
@@ -184,10 +191,37 @@ class StreamDownloader:
                     lent.release()
         outcome.size = outcome.moved = size
         outcome.etag = found.entry.etag
-        if kind is not None and size and kind.encode(whole) != found.checksum:
-            sentence = f"{printable(key)}: the bytes written do not have the checksum that the server shows"
-            raise Corrupt(f"{sentence} ({kind.name}); throw them away.")
-        outcome.proof = kind.name if kind is not None else "length"
+        if kind is not None:
+            if kind.encode(whole) != found.checksum:
+                sentence = f"{printable(key)}: the bytes written do not have the checksum that the server shows"
+                raise Corrupt(f"{sentence} ({kind.name}); throw them away.")
+            outcome.proof = kind.name
+        elif md5 is not None and await self._is_md5(found, md5.digest()):
+            outcome.proof = "MD5"
+        else:
+            again = await self._store.head(key)  # as for a file: nothing else would tell of two versions (H42)
+            if again is None or again.entry != found.entry:
+                sentence = f"{printable(key)} was replaced while it was read; throw away what was written."
+                raise ObjectChanged(sentence, operation="Get", code="Replaced")
+            outcome.proof = "length"
+
+    async def _is_md5(self, found: Look, md5: bytes) -> bool:
+        """Whether the ETag is this MD5. It may be none at all (H13, H14): then the object is read once more, and Corrupt
+        raised where other bytes come.
+        """
+        key, etag = found.entry.key, found.entry.etag
+        if md5.hex() == etag:
+            return True
+        again = Summing("MD5", found.entry.size)
+        async with self._store.client.gate:
+            await self._store.get(
+                key, limit=_WORDS, etag=etag, sink=again, restart=again.restart, check=partial(check_same, etag)
+            )
+        if base64.b64decode(again.value) != md5:
+            sentence = f"{printable(key)}: two readings of one version differ; throw away what was written."
+            raise Corrupt(sentence, operation="Get", key=key)
+        self._store.learned.etag_is_opaque = True
+        return False
 
     async def _get(self, key: str, etag: str, start: int, length: int) -> Lease:
         lease = await self._buffers.lend(length)
@@ -195,14 +229,35 @@ class StreamDownloader:
             sink = _Fill(lease.view)
             async with self._store.client.gate:
                 await self._store.get(
-                    key, limit=_WORDS, etag=etag, span=(start, start + length), sink=sink, restart=sink.restart
-                )
+                    key, limit=_WORDS, etag=etag, span=(start, start + length), sink=sink, restart=sink.restart,
+                    check=partial(check_same, etag),
+                )  # fmt: skip
             if sink.received != length:
                 raise Corrupt(f"{sink.received} of {length} bytes came.", operation="Get", key=key)
         except BaseException:
             lease.release()
             raise
         return lease
+
+
+async def _carried(carrying: Coroutine[Any, Any, None], outcome: Outcome, stop: Stop) -> None:
+    """Wait for what carries a stream; an end that is asked for cancels it, and is no surprise."""
+    began = time.perf_counter()
+    task = asyncio.ensure_future(carrying)
+
+    def end() -> None:
+        task.cancel()
+
+    stop.on_request(end)
+    try:
+        await task
+    except SternaError as error:
+        outcome.fail(error)
+    except asyncio.CancelledError:
+        if not stop.is_requested:
+            raise
+        outcome.status, outcome.error, outcome.proof = Status.LEFT, stop.reason, ""
+    outcome.seconds = time.perf_counter() - began
 
 
 class _Fill:

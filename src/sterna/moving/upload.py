@@ -16,15 +16,17 @@ from sterna.model.entry import Entry
 from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable, out_of
 from sterna.model.events import Notice, Tally
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.synced import Seen
 from sterna.model.units import printable
 from sterna.moving.buffers import SMALL, Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.media import guess_type
 from sterna.moving.parts import part_size, parts
+from sterna.moving.planned import condition_of, drifted, is_refused, must_be_planned, must_stand
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.stores.folder import Folder, Identity, SourceFile
 from sterna.stores.multipart import Multipart, Upload
-from sterna.stores.s3 import Look, S3Store, left_behind, mtime_text
+from sterna.stores.s3 import Condition, Look, S3Store, left_behind, mtime_text
 from sterna.wire.checksum import NAMES, algorithm
 from sterna.wire.connection import FilePart
 from sterna.wire.encoding import encode_query
@@ -32,6 +34,10 @@ from sterna.wire.encoding import encode_query
 _TRIES = 3  # of a file that changes while it is read; a log that never rests fails as unstable (H40)
 _SECOND_NS = 1_000_000_000
 _PARTING_S = 2.0  # for what must be cleared away at the end of a run: the server may be gone
+_CONFLICT = (
+    "ConditionalRequestConflict"  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+)
+_TICK_NS = 20_000_000  # a file's times tick in steps of up to 10 ms
 _BITE = 512 * 1024  # read and summed at a time: it is still in the processor's cache when it is summed
 
 
@@ -41,7 +47,7 @@ class _Sent(msgspec.Struct):
     identity: Identity  # of the version of the file that it was
     token: str = ""  # in the metadata of what was sent in parts
     checksum: str = ""  # ``NAME:value`` of its bytes, where they were all sent
-    etag: str = ""  # as the answer to a PUT said, if one came
+    etag: str = ""  # as the answer said, if one came
 
     def is_shown(self, found: Look) -> bool:
         """Whether this is the object that a look shows. A PUT carries no token: the time of the file to the nanosecond,
@@ -50,6 +56,15 @@ class _Sent(msgspec.Struct):
             return found.metadata.get("sterna-token") == self.token
         same_version = (found.entry.size, found.mtime_ns) == (self.identity.size, self.identity.mtime_ns)
         return same_version or (bool(self.etag) and found.entry.etag == self.etag)
+
+    def is_put(self, found: Look, data: bytes | bytearray | memoryview) -> bool:
+        """Whether this is the object that a PUT has made of these bytes, whose answer did not come."""
+        if not self.is_shown(found):
+            return False
+        if not found.whole or found.checksum_name not in NAMES:
+            return found.entry.size == len(data)
+        kind = algorithm(found.checksum_name)
+        return kind.encode(kind.update(data, 0)) == found.checksum
 
 
 class Uploader:
@@ -73,6 +88,7 @@ class Uploader:
         self._disk = disk
         self._tally = tally
         self._gate = store.client.gate
+        self._as_planned = options.as_planned
         self._guess = options.guess_mime_type and not options.content_type
         self._headers = upload_headers(options)
 
@@ -87,8 +103,11 @@ class Uploader:
             if sent and (words := await asyncio.shield(self._take_back(action.key, sent, within_s=_PARTING_S))):
                 self._store.client.emit(Notice(f"{printable(action.key)}: {words}", "warning", "stale"))
             raise
-        if sent and outcome.status is Status.FAILED and (words := await self._take_back(action.key, sent)):
-            outcome.error = f"{outcome.error} {words}"
+        if sent and outcome.status is Status.FAILED:
+            async with self._gate:
+                words = await self._take_back(action.key, sent)
+            if words:
+                outcome.error = f"{outcome.error} {words}"
         outcome.seconds = time.perf_counter() - began
         return outcome
 
@@ -97,13 +116,16 @@ class Uploader:
             outcome.attempts = attempt
             try:
                 if action.size <= self._limits.part_threshold:
-                    await self._whole(action.key, action.size, outcome, sent)
+                    await self._whole(action, action.size, outcome, sent)
                 else:
-                    await self._in_parts(action.key, outcome, sent)
+                    await self._in_parts(action, outcome, sent)
                 break
             except ObjectGone as error:
                 if error.status:  # the server's, not the file's
                     outcome.fail(error)
+                    break
+                if self._as_planned:
+                    outcome.fail(drifted("source", action.key, is_there=False))
                     break
                 outcome.fail(_vanished(error, self._folder.shown(action.key)))
                 break
@@ -111,6 +133,8 @@ class Uploader:
                 if attempt == _TRIES:
                     outcome.fail(_unstable(error, self._folder.shown(action.key)))
             except SternaError as error:
+                if error.code == _CONFLICT and attempt < _TRIES:
+                    continue  # two at once: all parts are to be sent again
                 outcome.fail(error)
                 break
 
@@ -174,28 +198,43 @@ class Uploader:
                 offset += len(bite)
         return kind.encode(crc) == value
 
-    async def _whole(self, key: str, size: int, outcome: Outcome, sent: list[_Sent]) -> None:
+    async def _whole(self, action: Action, size: int, outcome: Outcome, sent: list[_Sent]) -> None:
         async with self._gate:  # then memory: in this order everywhere, or some wait for each other for ever
             if size > SMALL:
                 with await self._buffers.room(size):
-                    await self._put(key, outcome, sent)
+                    await self._put(action, outcome, sent)
             else:
-                await self._put(key, outcome, sent)
+                await self._put(action, outcome, sent)
 
-    async def _put(self, key: str, outcome: Outcome, sent: list[_Sent]) -> None:
+    async def _put(self, action: Action, outcome: Outcome, sent: list[_Sent]) -> None:
+        key = action.key
         content = await self._disk.quick(self._folder.read_whole, key, self._limits.part_threshold)
         data = content.data
         size = outcome.size = len(data)
         headers = self._headers_of(key, content.identity.mtime_ns)
+        condition = self._condition(action, content.identity, sent)
         sent.append(_Sent(content.identity))
-        response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
-        shown = response.headers
+        try:
+            response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers, condition)
+            shown = response.headers
+        except SternaError as error:
+            if not is_refused(condition, error):
+                raise
+            found = await self._store.head_in_gate(key)
+            if error.attempts > 1 and found is not None and sent[-1].is_put(found, data):
+                shown, outcome.proof = found.headers, found.checksum_name  # the answer to an earlier attempt was lost
+            else:
+                await must_stand(self._store, key, action.target, found)
+                response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers)
+                self._store.refuses({name: value for name, value in condition.items() if name == "if-match"})
+                shown = response.headers
         sent[-1].checksum = outcome.checksum
         outcome.etag = sent[-1].etag = shown.get(b"etag", b"").decode("latin-1").strip('"')
         # What was changed while it was sent is older than the object by now: no later sync would notice.
         await self._disk.quick(self._must_still_be, key, sent[-1])
         outcome.version = shown.get(b"x-amz-version-id", b"").decode("latin-1")
         outcome.moved = size
+        outcome.source = _as_read(content.identity, outcome.started_s)
         self._tally.moved_bytes += size
 
     def _must_still_be(self, key: str, one: _Sent) -> None:
@@ -207,12 +246,21 @@ class Uploader:
             if now is None or now.is_directory_marker or not self._has_content(key, now, one):
                 raise
 
-    async def _in_parts(self, key: str, outcome: Outcome, sent: list[_Sent]) -> None:
-        with await self._disk.slow(self._folder.open_source, key) as source:
+    def _condition(self, action: Action, identity: Identity, sent: Sequence[_Sent]) -> Condition:
+        """On what a write hangs, by the plan; none without one. Raises Drifted where the file is not the planned one."""
+        if not self._as_planned:
+            return {}
+        must_be_planned(action.key, action.source, identity.size, identity.mtime_ns)
+        return condition_of(action.target, next((one.etag for one in reversed(sent) if one.etag), ""))
+
+    async def _in_parts(self, action: Action, outcome: Outcome, sent: list[_Sent]) -> None:
+        key = action.key
+        with await self._disk.opened(SourceFile.close, self._folder.open_source, key) as source:
             size = outcome.size = source.identity.size
             if size <= self._limits.part_threshold:  # it has shrunk since it was listed
-                await self._whole(key, size, outcome, sent)
+                await self._whole(action, size, outcome, sent)
                 return
+            condition = self._condition(action, source.identity, sent)
             each = part_size(size, self._limits.part_size)
             token = outcome.token = os.urandom(12).hex()
             async with self._gate:
@@ -223,8 +271,9 @@ class Uploader:
                 await self._disk.slow(source.check_unchanged)
                 sent.append(_Sent(source.identity, token, self._multipart.checksum_of(upload)))
                 async with self._gate:
-                    outcome.etag, outcome.proof = await self._multipart.complete(upload, size)
+                    outcome.etag, outcome.proof = await self._complete(action, upload, size, condition)
                 completed = True
+                sent[-1].etag = outcome.etag
                 await self._disk.slow(source.check_unchanged)  # again: see _put
                 outcome.checksum = self._multipart.checksum_of(upload)
             except BaseException:
@@ -233,6 +282,18 @@ class Uploader:
                     await self._give_up(upload)
                 raise
             outcome.moved = size
+            outcome.source = _as_read(source.identity, outcome.started_s)
+
+    async def _complete(self, action: Action, upload: Upload, size: int, condition: Condition) -> tuple[str, str]:
+        try:
+            return await self._multipart.complete(upload, size, condition)
+        except SternaError as error:
+            if not is_refused(condition, error):
+                raise
+            await must_stand(self._store, action.key, action.target, await self._store.head_in_gate(action.key))
+            done = await self._multipart.complete(upload, size)
+            self._store.refuses({name: value for name, value in condition.items() if name == "if-match"})
+            return done
 
     async def _send_parts(
         self, source: SourceFile, upload: Upload, todo: Iterator[tuple[int, int, int]], count: int
@@ -365,3 +426,16 @@ def _unstable(error: ObjectChanged, shown: str) -> SternaError:
         return error
     return Unstable(f"{printable(shown)} changed each of {_TRIES} times while it was read; sync again when it rests.",
                     key=error.key, code="unstable")  # fmt: skip
+
+
+def _as_read(identity: Identity, began_s: float) -> Seen:
+    """The version of a file that was read, by which a later run knows it again.
+
+    One that was changed in the tick in which it was read may be changed again in that tick, and show the same times: it is
+    kept without its ctime, and so the next run compares what is in it.
+    """
+    is_calm = identity.ctime_ns < began_s * 1e9 - _TICK_NS
+    return Seen(
+        identity.size, identity.mtime_ns, ctime_ns=identity.ctime_ns if is_calm else 0, inode=identity.inode,
+        device=identity.device,
+    )  # fmt: skip

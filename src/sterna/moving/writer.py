@@ -33,19 +33,27 @@ class _Job(msgspec.Struct):
 
 
 class Ticket(msgspec.Struct):
-    """An outcome that waits for its file to be in place."""
+    """An outcome that waits for its file, the ``draft``, to be in place."""
 
     outcome: Outcome
     done: asyncio.Future[Outcome]
     began: float
+    draft: Draft | None = None
 
     def settle(self, error: SternaError | None) -> None:
         """The file is in place, and durable where that was asked for; or it is not."""
         if error is not None:
             self.outcome.fail(error)
+        elif self.draft is not None and self.draft.published is not None:
+            self.outcome.target = self.draft.published
         self.outcome.seconds = time.perf_counter() - self.began
         if not self.done.done():
             self.done.set_result(self.outcome)
+
+    def failed(self, error: BaseException) -> None:
+        """A fault of ours: whoever waits for the outcome must not wait for ever."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Writer:
@@ -89,6 +97,7 @@ class Writer:
 
     def stage(self, draft: Draft, expect: Entry | None, ticket: Ticket) -> None:
         """Take a sealed draft. With ``durable`` it gets its name after the flush of its data."""
+        ticket.draft = draft
         self._committer.stage(draft, expect, ticket)
         self._begin_flushing()
 
@@ -96,7 +105,13 @@ class Writer:
         try:
             while self._pending:
                 batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
-                errors = await self._loop.run_in_executor(self._write_thread, self._write_batch, batch)
+                try:
+                    errors = await self._loop.run_in_executor(self._write_thread, self._write_batch, batch)
+                except Exception as fault:  # memory, a thread, or something of ours: the run ends by it
+                    for job in batch:
+                        job.lease.release()
+                        job.ticket.failed(fault)
+                    continue
                 for job, error in zip(batch, errors, strict=True):
                     job.lease.release()
                     if error is not None or not self._durable:
@@ -111,6 +126,7 @@ class Writer:
         for job in batch:
             try:
                 draft = write_small(self._folder, job.key, job.data, job.mtime_ns, replaces=job.expect is not None)
+                job.ticket.draft = draft
                 if self._durable:
                     self._committer.stage(draft, job.expect, job.ticket)
                 else:
@@ -130,7 +146,13 @@ class Writer:
                 since = self._loop.time()
                 while self._durable and self._loop.time() - since < _FLUSH_EVERY_S and not self._quiet():  # noqa: ASYNC110
                     await asyncio.sleep(_POLL_S)
-                for ticket, error in await self._loop.run_in_executor(self._flush_thread, self._committer.cycle):
+                try:
+                    results = await self._loop.run_in_executor(self._flush_thread, self._committer.cycle)
+                except Exception as fault:  # as above; what it had in hand is with the committer again
+                    for ticket in self._committer.drop():
+                        ticket.failed(fault)
+                    continue
+                for ticket, error in results:
                     self._settle(ticket, error)
         finally:
             self._flushing = None

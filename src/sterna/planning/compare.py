@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
 from sterna.planning.collide import Collisions
+from sterna.planning.known import Known, judged
 from sterna.planning.merge import Pair
 
 _SECOND_NS = 1_000_000_000
@@ -20,7 +21,8 @@ class Compare(str, Enum):
     """By what it is decided that the destination has a key already (``--compare``).
 
     What differs in size is moved by all of them but EXISTS. A LOOK that the others plan is settled by ``difference``
-    after a HEAD, for CHECKSUM by what is known of the content.
+    after a HEAD, for CHECKSUM by what is known of the content. AUTO asks first what earlier runs saw, where that is
+    kept: a COMPARE of it is settled by the content.
     """
 
     AUTO = "auto"
@@ -31,22 +33,34 @@ class Compare(str, Enum):
 
 
 class Plan(NamedTuple):
-    """What a page of pairs comes to. Kept pairs are counted, not told: they may be a hundred million."""
+    """What a page of pairs comes to. Kept pairs are counted, not told: they may be a hundred million. ``found`` are those
+    of them that the last-synced tree does not have like this, for a run that keeps one.
+    """
 
     actions: list[Action]
     kept: int
     kept_bytes: int
+    found: Sequence[Pair] = ()
 
 
-def plan_uploads(pairs: Sequence[Pair], now_ns: int, compare: Compare = Compare.AUTO, *, step_ns: int = 1) -> Plan:
+def plan_uploads(
+    pairs: Sequence[Pair],
+    now_ns: int,
+    compare: Compare = Compare.AUTO,
+    *,
+    step_ns: int = 1,
+    known: Known | None = None,
+) -> Plan:
     """Upload what the bucket lacks, or has with another size, or has from before the file's last change.
 
     LastModified is when the object was stored, by the server's clock and in whole seconds on many servers; the file's
     time is by ours. Only where the file is older the listing suffices. One that was changed in the same second or seems
     newer is looked at: the object keeps the time of the file that it was made of, and where that is the file's, nothing
-    was changed, whatever the two clocks say (H118). ``step_ns`` is how finely the folder keeps times (H117).
+    was changed, whatever the two clocks say (H118). ``step_ns`` is how finely the folder keeps times (H117). ``known`` is
+    what earlier runs saw of these keys, None where nothing is kept.
     """
     actions: list[Action] = []
+    found: list[Pair] = []
     kept = kept_bytes = 0
     seconds = max(0, step_ns // _SECOND_NS - 1)  # a file may have been changed so much later than its time says
     for source, target in pairs:
@@ -59,28 +73,42 @@ def plan_uploads(pairs: Sequence[Pair], now_ns: int, compare: Compare = Compare.
             if source.size != target.size:
                 actions.append(Action(Verb.UPLOAD, source.key, _sizes(source, target), source, target))
                 continue
-            stored_s = target.mtime_ns // _SECOND_NS
-            changed_s = source.mtime_ns // _SECOND_NS + seconds
-            if changed_s >= stored_s:
-                actions.append(Action(Verb.LOOK, source.key, _doubt(source, target, now_ns), source, target))
+            told = None if known is None else judged(source, target, known.get(source.key))
+            if told:
+                actions.append(Action(Verb.COMPARE, source.key, told, source, target))
                 continue
+            if told is None:
+                stored_s = target.mtime_ns // _SECOND_NS
+                changed_s = source.mtime_ns // _SECOND_NS + seconds
+                if changed_s >= stored_s:
+                    actions.append(Action(Verb.LOOK, source.key, _doubt(source, target, now_ns), source, target))
+                    continue
+                if known is not None:
+                    found.append((source, target))
         elif (action := _by(compare, Verb.UPLOAD, source, target)) is not None:
             actions.append(action)
             continue
         kept += 1
         kept_bytes += source.size
-    return Plan(actions, kept, kept_bytes)
+    return Plan(actions, kept, kept_bytes, found)
 
 
 def plan_downloads(
-    pairs: Sequence[Pair], collisions: Collisions, compare: Compare = Compare.AUTO, *, step_ns: int = 1
+    pairs: Sequence[Pair],
+    collisions: Collisions,
+    compare: Compare = Compare.AUTO,
+    *,
+    step_ns: int = 1,
+    known: Known | None = None,
 ) -> Plan:
     """Download what the folder lacks or has with another size; look at what has the same size and another time.
 
     A file that we downloaded has the time of the original, which stands in the object's metadata and in no listing.
-    So where the file's time is not LastModified, only a look tells whether it is still the same object's.
+    So where the file's time is not LastModified, only a look tells whether it is still the same object's; or an earlier
+    run, which saw both (``known``).
     """
     actions: list[Action] = []
+    found: list[Pair] = []
     kept = kept_bytes = 0
     for source, target in pairs:
         if source is None:
@@ -95,16 +123,23 @@ def plan_downloads(
             if source.size != target.size:
                 actions.append(Action(Verb.DOWNLOAD, source.key, _sizes(source, target), source, target))
                 continue
-            is_same = source.mtime_ns // _SECOND_NS == target.mtime_ns // _SECOND_NS
-            if not is_same and not (step_ns > 1 and same_time(source.mtime_ns, target.mtime_ns, step_ns)):
-                actions.append(Action(Verb.LOOK, source.key, "same size, and the time needs a look", source, target))
+            told = None if known is None else judged(source, target, known.get(source.key))
+            if told:
+                actions.append(Action(Verb.COMPARE, source.key, told, source, target))
                 continue
+            if told is None:
+                if not _has_stored_time(target.mtime_ns, source.mtime_ns, step_ns):
+                    because = "same size, and the time needs a look"
+                    actions.append(Action(Verb.LOOK, source.key, because, source, target))
+                    continue
+                if known is not None:
+                    found.append((source, target))
         elif (action := _by(compare, Verb.DOWNLOAD, source, target)) is not None:
             actions.append(action)
             continue
         kept += 1
         kept_bytes += source.size
-    return Plan(actions, kept, kept_bytes)
+    return Plan(actions, kept, kept_bytes, found)
 
 
 def _by(compare: Compare, verb: Verb, source: Entry, target: Entry) -> Action | None:
@@ -143,7 +178,7 @@ def difference(
     if found.size != local.size or found.etag != listed.etag:
         return "the object was replaced since it was listed"
     if own_ns is None and verb is Verb.DOWNLOAD:
-        own_ns = found.mtime_ns
+        return None if _has_stored_time(local.mtime_ns, found.mtime_ns, step_ns) else "same size, and another time"
     if own_ns is not None and same_time(own_ns, local.mtime_ns, step_ns):
         return None
     if verb is Verb.UPLOAD and local.mtime_ns // _SECOND_NS > found.mtime_ns // _SECOND_NS:
@@ -151,6 +186,15 @@ def difference(
     if own_ns is None:
         return "same size, and the object keeps no time of its own"
     return "same size, and another time"
+
+
+def _has_stored_time(file_ns: int, stored_ns: int, step_ns: int) -> bool:
+    """Whether a file has LastModified, in the way in which a download gives it: in whole seconds. A file with a fraction
+    of that second is another one, edited in the second in which the object was stored.
+    """
+    if file_ns % _SECOND_NS == 0:
+        return file_ns // _SECOND_NS == stored_ns // _SECOND_NS or same_time(file_ns, stored_ns, step_ns)
+    return file_ns // step_ns == stored_ns // step_ns
 
 
 def same_time(a_ns: int, b_ns: int, step_ns: int = 1) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sterna.model.actions import Action, Verb
-from sterna.model.entry import Entry
+from sterna.model.entry import MD5_OF_NOTHING, Entry
 from sterna.planning.compare import Compare, Plan, same_time
+from sterna.planning.known import Known, judged
 from sterna.planning.merge import Pair
 
 _SECOND_NS = 1_000_000_000
 _MD5 = 32  # digits
-_MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"  # the ETag of a server that computes none
 
 
 class Seen(NamedTuple):
@@ -32,14 +32,15 @@ class Seen(NamedTuple):
     made_of: str = ""
 
 
-def plan_copies(pairs: Sequence[Pair], compare: Compare = Compare.AUTO) -> Plan:
+def plan_copies(pairs: Sequence[Pair], compare: Compare = Compare.AUTO, *, known: Known | None = None) -> Plan:
     """Copy what the destination lacks or has with another size; look at what may be another version of the same size.
 
     The ETag of an object that was stored in one piece is mostly the MD5 of its content, and that of one in parts the MD5
-    of their MD5s: where both sides show the same, nothing is to be done, whatever their times. Where they show others,
-    and where at least one shows none (of parts, or encrypted with a key of the user's), a destination that was stored in
-    a later second was made of this source or of a later one; an older one is looked at. Any key is carried, directory
-    markers too.
+    of their MD5s: where both sides show the same, nothing is to be done, whatever their times. Where both show others, of
+    the whole or of as many parts, they are looked at. Where at least one shows none (of parts, or encrypted with a key of
+    the user's), a destination that was stored in a later second was made of this source or of a later one; an older one
+    is looked at. Where an earlier run saw both as they are now (``known``), they are the same. Any key is
+    carried, directory markers too.
     """
     actions: list[Action] = []
     kept = kept_bytes = 0
@@ -58,7 +59,9 @@ def plan_copies(pairs: Sequence[Pair], compare: Compare = Compare.AUTO) -> Plan:
                 because = f"the sizes differ: {size} here, {target.size} there"
                 actions.append(Action(Verb.COPY, source.key, because, source, target))
                 continue
-            if size and compare is not Compare.SIZE and (doubt := _doubt(source, target, compare)):
+            if known is not None and is_auto and judged(source, target, known.get(source.key)) == "":
+                pass
+            elif size and compare is not Compare.SIZE and (doubt := _doubt(source, target, compare)):
                 actions.append(Action(Verb.LOOK, source.key, doubt, source, target))
                 continue
         kept += 1
@@ -75,6 +78,8 @@ def _doubt(source: Entry, target: Entry, compare: Compare) -> str:
         return "" if one == other else "same size, and another ETag"
     if compare is Compare.CHECKSUM:
         return "same size, and the content is compared"
+    if (count := _parts_of(one)) and count == _parts_of(other) and one != other:
+        return "same size and number of parts, and another ETag"
     if target.mtime_ns // _SECOND_NS > source.mtime_ns // _SECOND_NS:
         return ""
     return "same size, and not stored later than the source"
@@ -115,9 +120,15 @@ def _same_content(source: Seen, target: Seen) -> tuple[bool | None, str]:
     return None, ""
 
 
+def _parts_of(etag: str) -> str:
+    """Of how many parts' MD5s an ETag is made, in digits; empty where it is none of parts."""
+    _, _, count = etag.partition("-")
+    return count if count and tells_content(etag) else ""
+
+
 def looks_like_md5(etag: str) -> bool:
     """Whether an ETag has the form of the MD5 of something."""
-    return len(etag) == _MD5 and etag != _MD5_OF_NOTHING and etag.isalnum()
+    return len(etag) == _MD5 and etag != MD5_OF_NOTHING and etag.isalnum()
 
 
 def tells_content(etag: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -32,34 +31,23 @@ _pack = msgspec.msgpack.Encoder().encode
 _rows = msgspec.msgpack.Decoder(list[_Row])
 
 
-class Span(msgspec.Struct, frozen=True):
-    """The keys from ``start`` to ``end``, the second excluded; None is no end."""
-
-    start: str = ""
-    end: str | None = None
-
-    def holds(self, key: str) -> bool:
-        return self.start <= key and (self.end is None or key < self.end)
-
-
 class Count(msgspec.Struct, frozen=True):
     """How many may be deleted, and how many not, by reason."""
 
     objects: int = 0
     bytes: int = 0
     unknown: int = 0
-    unlisted: int = 0
     marked: int = 0
 
 
 class Deletions:
     """The candidates of one run, in key order.
 
-    What may be deleted is decided when it is read back, once both listings have ended: a key goes only where the source
-    was listed to the end of a range that holds it (``listed``), no listing met something unknown above it
-    (``unknown``), and the filters let it pass. Until ``listed`` was called nothing may be deleted, so a run that breaks
-    off deletes nothing (H75, H76). Candidates must ascend, as those of a merge do: ``add`` raises Corrupt where they do
-    not (H79). Beyond ten thousand they lie in an unnamed temporary file, with checksums; use it in a ``with``.
+    What may be deleted is decided when it is read back: a key goes only where both sides were listed to their end
+    (``listed``), no listing met something unknown above it (``unknown``), and the filters let it pass. Until ``listed``
+    was called nothing may be deleted, so a run that breaks off deletes nothing (H75, H76). Candidates must ascend, as
+    those of a merge do: ``add`` raises Corrupt where they do not (H79). Beyond ten thousand they lie in an unnamed
+    temporary file, with checksums; use it in a ``with``.
 
     ``takes`` is the filters' last word on what only the target has: what they leave out is never deleted (H81).
     ``keeps_markers`` is for sources that do not tell of empty folders: keys that end in a slash then stay.
@@ -79,8 +67,7 @@ class Deletions:
         self._keeps_markers = keeps_markers
         self._folder = folder
         self._in_memory = in_memory
-        self._spans: list[Span] = []  # ascending, none touches another
-        self._starts: list[str] = []
+        self._is_listed = False
         self._held: list[Entry] = []
         self._file: IO[bytes] | None = None
         self._end = 0
@@ -88,7 +75,8 @@ class Deletions:
 
     def __repr__(self) -> str:
         place = "file" if self._file is not None else "memory"
-        return f"<Deletions {self.candidates} candidates in {place}, {len(self._spans)} ranges listed>"
+        listed = "listed to the end" if self._is_listed else "not listed to the end"
+        return f"<Deletions {self.candidates} candidates in {place}, {listed}>"
 
     def __enter__(self) -> Self:
         return self
@@ -103,7 +91,7 @@ class Deletions:
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._held, self._spans, self._starts, self.candidates, self._end = [], [], [], 0, 0
+        self._held, self._is_listed, self.candidates, self._end = [], False, 0, 0
 
     def add(self, pairs: Sequence[Pair]) -> None:
         """Take from a page of pairs what only the target has; the pairs must be those that the filters let pass."""
@@ -122,20 +110,15 @@ class Deletions:
         if len(self._held) >= self._in_memory:
             self._spill()
 
-    def listed(self, start: str = "", end: str | None = None) -> None:
-        """Both sides were listed from ``start`` to ``end`` without an error; None is the end of all keys."""
-        whole: list[Span] = []
-        for span in sorted([*self._spans, Span(start, end)], key=lambda one: one.start):
-            if whole and (whole[-1].end is None or span.start <= whole[-1].end):
-                last = whole.pop()
-                span = Span(last.start, None if last.end is None or span.end is None else max(last.end, span.end))
-            whole.append(span)
-        self._spans = whole
-        self._starts = [span.start for span in whole]
+    def listed(self) -> None:
+        """Both sides were listed to their end without an error."""
+        self._is_listed = True
 
     def count(self) -> Count:
-        """What ``batches`` would give: one pass over the candidates, for the guard."""
-        objects = size = unknown = unlisted = marked = 0
+        """What ``batches`` would give: one pass over the candidates, for the guard. Nothing before both are listed."""
+        if not self._is_listed:
+            return Count()
+        objects = size = unknown = marked = 0
         for entry in self._entries():
             match self._why_not(entry.key):
                 case "":
@@ -143,14 +126,14 @@ class Deletions:
                     size += entry.size
                 case "unknown":
                     unknown += 1
-                case "marker":
-                    marked += 1
                 case _:
-                    unlisted += 1
-        return Count(objects, size, unknown, unlisted, marked)
+                    marked += 1
+        return Count(objects, size, unknown, marked)
 
     def batches(self, most: int = BATCH) -> Iterator[list[Action]]:
-        """Deletions in key order, ``most`` at a time; may be asked for again."""
+        """Deletions in key order, ``most`` at a time; may be asked for again. None before both sides are listed."""
+        if not self._is_listed:
+            return
         batch: list[Action] = []
         for entry in self._entries():
             if not self._why_not(entry.key):
@@ -161,14 +144,16 @@ class Deletions:
         if batch:
             yield batch
 
+    def holds(self, entry: Entry) -> bool:
+        """Whether an entry that only the target has is among those of ``batches``."""
+        passes = self._takes is None or self._takes((None, entry))
+        return self._is_listed and passes and not self._why_not(entry.key)
+
     def _why_not(self, key: str) -> str:
         """Empty where the key may be deleted."""
         if self._keeps_markers and key[-1] == "/":
             return "marker"
-        if self.unknown.covers(key):
-            return "unknown"
-        at = bisect_right(self._starts, key) - 1
-        return "" if at >= 0 and self._spans[at].holds(key) else "unlisted"
+        return "unknown" if self.unknown.covers(key) else ""
 
     def _entries(self) -> Iterator[Entry]:
         yield from self._spilled()

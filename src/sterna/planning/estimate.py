@@ -15,7 +15,7 @@ from sterna.model.entry import Entry
 from sterna.model.errors import WrongSetting
 from sterna.model.plans import Estimate, Money
 from sterna.model.units import GIB, MIB, printable
-from sterna.stores.folder import translate
+from sterna.stores.folder import translate_given
 
 _PAGE = 1000  # keys of a page of a listing, and of a DeleteObjects
 _DAY_NS = 86_400 * 10**9
@@ -53,11 +53,10 @@ class Prices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """How fast things go, assumed or measured (by an earlier run between the same places)."""
+    """How fast things go."""
 
     bytes_per_s: float
     requests_per_s: float
-    is_measured: bool = False
 
     def __post_init__(self) -> None:
         if not (self.bytes_per_s > 0 and self.requests_per_s > 0):
@@ -73,7 +72,6 @@ class Route(msgspec.Struct, frozen=True):
 
     to_bucket: bool
     storage_class: str = _DEFAULT_CLASS
-    keeps_versions: bool = False  # what is replaced or deleted stays as a version: nothing ends early
 
 
 NO_PRICES = Prices("", "", "", "", 0.0, {})
@@ -92,7 +90,7 @@ def read_prices(path: Path) -> Prices:
     except UnicodeDecodeError as error:
         raise WrongSetting(f"{printable(str(path))} is no text in UTF-8; prices are a TOML file.") from error
     except OSError as error:
-        raise translate(error, "read the prices", str(path)) from error
+        raise translate_given(error, "read the prices", str(path)) from error
 
 
 def _parsed(text: str, name: str) -> Prices:
@@ -146,7 +144,7 @@ class Estimator:
                 case Verb.DELETE if target is not None and self._route.to_bucket:
                     self._deletions += 1
                     self._end(target)
-                case Verb.LOOK:
+                case Verb.LOOK | Verb.COMPARE:
                     looked = target if self._route.to_bucket else source
                     self._ask("head", looked.storage_class if looked is not None else "", 1)
                     self._looks += 1
@@ -199,7 +197,6 @@ class Estimator:
             prices_of=prices.provider,
             prices_date=prices.date,
             seconds=None if rate is None else self._seconds(rate, sum(requests.values())),
-            rate_is_measured=rate is not None and rate.is_measured,
             bytes_per_s=0.0 if rate is None else rate.bytes_per_s,
             requests_per_s=0.0 if rate is None else rate.requests_per_s,
         )
@@ -239,8 +236,6 @@ class Estimator:
 
     def _end(self, target: Entry) -> None:
         """An object ceases to be stored, and is paid for until its least age."""
-        if self._route.keeps_versions:
-            return
         price = self._price(target.storage_class)
         monthly = max(target.size, price.minimum_bytes) / GIB * price.per_gb_month
         self._monthly -= monthly

@@ -183,9 +183,14 @@ class Filter(msgspec.Struct, frozen=True, dict=True):
 
     def concerns(self, trouble: Trouble) -> bool:
         """Whether a name that a listing could not carry is, or may hold, something that this run looks at."""
-        if trouble.subtree:
-            return self.may_hold(trouble.key if trouble.key.endswith("/") else trouble.key + "/")
-        return self.takes_key(trouble.key)
+        key = trouble.raw or trouble.key
+        if not trouble.subtree:
+            return self.takes_key(key)
+        if not key:
+            return True  # the location itself
+        if key.endswith("/"):
+            return self.may_hold(key)
+        return self.takes_key(key) or self.may_hold(key + "/")
 
     # By what a listing says
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path, PurePath
@@ -18,8 +17,7 @@ from sterna.planning.merge import Pair
 
 # Each guard has a name, and an option that overrides it. They are asked at two moments: ``before_listing`` needs only
 # what is known of the two places, so a refusal comes before anything has moved. ``before_deleting`` needs both listings
-# to their end: where files move while the listing goes on, it protects what would be deleted, and what was moved stays
-# moved. Under `plan` and `apply` nothing moves before either.
+# to their end, for which a run that may delete holds back all that it would move: nothing moves before either.
 
 
 class Guard(Enum):
@@ -29,6 +27,7 @@ class Guard(Enum):
     WHOLE_MACHINE = "whole-machine", "--allow-whole-machine"
     OTHER_FILE_SYSTEM = "other-file-system", "--allow-other-file-system"
     CHANGED_FILTERS = "changed-filters", "--allow-changed-filters"
+    LOST_JOURNAL = "lost-journal", "--allow-lost-journal"
     EMPTY_SOURCE = "empty-source", "--allow-empty-source"
     SHRUNKEN_SOURCE = "shrunken-source", "--allow-shrunken-source"
     SWAPPED = "swapped", "--allow-swapped"
@@ -115,6 +114,7 @@ class Remembered(msgspec.Struct, frozen=True):
     source_file_system: str | None = None
     target_file_system: str | None = None
     filters: str | None = None
+    is_lost: bool = False  # there was a journal, and it was damaged: the other guards have nothing to go by
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -122,7 +122,6 @@ class Places(msgspec.Struct, frozen=True):
     nothing is looked at here), and so is ``home``.
 
     ``same_server`` is false where the two sides are different servers, so that equal bucket names mean nothing.
-    ``ignores_case`` is for file systems on which ``A`` and ``a`` are one.
     """
 
     source: Location
@@ -130,10 +129,8 @@ class Places(msgspec.Struct, frozen=True):
     source_file_system: str | None = None
     target_file_system: str | None = None
     filters: str = ""
-    source_exists: bool = True
     home: Path | None = None
     same_server: bool = True
-    ignores_case: bool = False
 
 
 class Counts(msgspec.Struct):
@@ -169,7 +166,7 @@ class Counts(msgspec.Struct):
         self.replaced_newer += newer
 
 
-def before_listing(places: Places, remembered: Remembered, allowed: Allowed) -> list[Refusal]:
+def before_listing(places: Places, allowed: Allowed) -> list[Refusal]:
     """What speaks against a deleting run before anything was listed or moved."""
     found = []
     if (how := overlap(places)) is not None:
@@ -178,9 +175,14 @@ def before_listing(places: Places, remembered: Remembered, allowed: Allowed) -> 
         )
     if (what := _whole_machine(places)) is not None:
         found.append(_refusal(Guard.WHOLE_MACHINE, f"The destination is {what}"))
-    if not places.source_exists:
-        found.append(_refusal(Guard.EMPTY_SOURCE, f"The source {printable(str(places.source))} does not exist"))
-    found += other_file_systems(places, remembered)
+    return _not_allowed(found, allowed)
+
+
+def changed_since(places: Places, remembered: Remembered, allowed: Allowed) -> list[Refusal]:
+    """What speaks against a deleting run by what earlier runs saw, before this one lists anything."""
+    found = other_file_systems(places, remembered)
+    if remembered.is_lost:
+        found.append(_refusal(Guard.LOST_JOURNAL, "What earlier runs saw is lost, so nothing tells what is unusual"))
     if remembered.filters is not None and remembered.filters != places.filters:
         saw = "The filters are others than at the last run that could delete: what they left out then could go now"
         found.append(_refusal(Guard.CHANGED_FILTERS, saw))
@@ -244,16 +246,13 @@ def swapped(counts: Counts) -> str | None:
 
 
 def overlap(places: Places) -> str | None:
-    """How source and destination share keys, in words; None where they do not (H83)."""
+    """How two buckets' prefixes share keys, in words; None where they do not (H83)."""
     source, target = places.source, places.target
-    if isinstance(source, BucketPath) and isinstance(target, BucketPath):
-        if source.bucket != target.bucket or not places.same_server:
-            return None
-        relation = _relation(source.prefix, target.prefix)
-    elif isinstance(source, LocalPath) and isinstance(target, LocalPath):
-        relation = _relation(_parts(source.path, places), _parts(target.path, places))
-    else:
+    if not (isinstance(source, BucketPath) and isinstance(target, BucketPath)):
         return None
+    if source.bucket != target.bucket or not places.same_server:
+        return None
+    relation = _relation(source.prefix, target.prefix)
     if relation is None:
         return None
     here, there = printable(str(source)), printable(str(target))
@@ -266,7 +265,7 @@ def overlap(places: Places) -> str | None:
     )
 
 
-def _relation(source: Sequence[str], target: Sequence[str]) -> int | None:
+def _relation(source: str, target: str) -> int | None:
     """0 where they are equal, 1 where the target is inside the source, -1 for the reverse, None where they are apart."""
     shared = min(len(source), len(target))
     if source[:shared] != target[:shared]:
@@ -274,11 +273,8 @@ def _relation(source: Sequence[str], target: Sequence[str]) -> int | None:
     return (len(target) > len(source)) - (len(source) > len(target))
 
 
-def _parts(path: PurePath, places: Places) -> tuple[str, ...]:
-    text = os.path.normcase(os.path.normpath(path))
-    if places.ignores_case:
-        text = unicodedata.normalize("NFC", text).casefold()
-    return PurePath(text).parts
+def _parts(path: PurePath) -> tuple[str, ...]:
+    return PurePath(os.path.normcase(os.path.normpath(path))).parts
 
 
 def _whole_machine(places: Places) -> str | None:
@@ -286,11 +282,11 @@ def _whole_machine(places: Places) -> str | None:
     target = places.target
     if not isinstance(target, LocalPath):
         return None
-    parts = _parts(target.path, places)
+    parts = _parts(target.path)
     if len(parts) == 1 and PurePath(parts[0]).anchor:
         return f"the root {printable(str(target))} of a file system"
-    if places.home is not None and parts == _parts(places.home, places)[: len(parts)]:
-        same = len(parts) == len(_parts(places.home, places))
+    if places.home is not None and parts == _parts(places.home)[: len(parts)]:
+        same = len(parts) == len(_parts(places.home))
         return (
             f"the home folder {printable(str(target))}" if same else f"{printable(str(target))}, where home folders are"
         )

@@ -8,25 +8,24 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypeVar
-from urllib.parse import quote, unquote_to_bytes
+from typing import IO, Self, TypeVar
 
 import msgspec
 
 from sterna.model.actions import Action, Verb
-from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt, PlanUnusable, WrongSetting
 from sterna.model.units import printable
+from sterna.planning.columns import Text, decoded, encoded, quoted, unquoted
 from sterna.planning.frames import blocks, packed, skippable, skippable_payload
-from sterna.stores.folder import translate
+from sterna.stores.folder import translate, translate_given
 from sterna.stores.names import temporary_name
 
-FORMAT = 1
+FORMAT = 2
 """Raised when an older Sterna would misread what a newer one writes."""
 
-_BLOCK = 1 << 20  # bytes of lines in a frame: larger ones pack no better, and each is held in memory while it is read
+_PAGE = 8000  # actions in a line and a frame: more pack hardly better, and all of them are held in memory
+_MOST = 8 << 20  # bytes of a line: where keys are long, it has fewer actions
 _PIECE = 1 << 18
-_PAGE = 1000  # actions that are turned into lines at once
 _DIGEST = 32
 _PLACE = 8
 _SEAL = len(skippable(b"")) + _PLACE + _DIGEST
@@ -68,28 +67,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     digest: str
 
 
-class _Seen(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    size: int
-    mtime_ns: int
-    etag: str = ""
-    storage_class: str = ""
-    version: str = ""
-
-
-class _Line(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unknown_fields=True):
-    """An action without the repetitions of its key. ``quoted`` marks texts that JSON cannot carry, percent-encoded."""
-
-    verb: Verb
-    key: str
-    because: str
-    source: _Seen | None = None
-    target: _Seen | None = None
-    quoted: bool = False
-    place: str = ""
-
-
 _encoder = msgspec.json.Encoder(order="deterministic")
-_lines = msgspec.json.Decoder(_Line)
 T = TypeVar("T")
 
 
@@ -98,30 +76,31 @@ class PlanWriter:
 
     Use it in a ``with``: left without ``finish``, nothing remains. The file is readable by its owner alone, since keys
     tell things. Actions come in key order, deletions after all others, in key order again: ``write`` raises ValueError
-    for anything else. Memory does not grow with their number.
+    for anything else. Memory does not grow with their number. ``exact``: what is read back has the ctime and the inode of
+    files, which mean nothing elsewhere.
     """
 
-    def __init__(self, path: Path, header: Header) -> None:
+    def __init__(self, path: Path, header: Header, *, exact: bool = False) -> None:
         self._path = path
-        self._temporary = path.with_name(temporary_name())
         self._digest = hashlib.sha256()
         self._seal = hashlib.sha256()
         self._written = 0
-        self._block = bytearray()
+        self._exact = exact
+        self._page: list[Action] = []
         self._last = ""
         self._deleting = False
         self._counts: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise WrongSetting(f"{printable(str(path))} is no regular file; give another name for the plan.")
+        self._temporary = path.with_name(temporary_name())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._file: IO[bytes] | None = open(os.open(self._temporary, flags, 0o600), "wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise self._said(error) from error
         try:
-            self._add(_encoded_header(header))
-            self._pack()  # a frame of its own: whoever wants the header alone reads no more
+            self._pack(_encoded_header(header))  # a frame of its own: whoever wants the header alone reads no more
         except BaseException:
             self.discard()
             raise
@@ -140,21 +119,18 @@ class PlanWriter:
 
     def write(self, actions: Sequence[Action]) -> None:
         """Add actions."""
-        for start in range(0, len(actions), _PAGE):
-            page = actions[start : start + _PAGE]
+        start = 0
+        while start < len(actions):
+            page = actions[start : start + _PAGE - len(self._page)]
             self._count(page)
-            lines = [_line(action) for action in page]
-            try:
-                self._add(_encoder.encode_lines(lines))
-            except UnicodeEncodeError:
-                for line in lines:
-                    self._add(_encoded(line))
-            if len(self._block) >= _BLOCK:
-                self._pack()
+            self._page += page
+            start += len(page)
+            if len(self._page) == _PAGE:
+                self._end_page()
 
     def finish(self, *, requests: Mapping[str, int] | None = None, kept: int = 0, kept_bytes: int = 0) -> Footer:
         """Write the footer, and give the file its name. ``requests`` is an estimate of their number by class."""
-        self._pack()
+        self._end_page()
         place = self._written
         footer = Footer(counts=self._counts, bytes=self._bytes, requests=dict(requests or {}), kept=kept,
                         kept_bytes=kept_bytes, digest=self._digest.hexdigest())  # fmt: skip
@@ -196,6 +172,9 @@ class PlanWriter:
             if key <= last:
                 raise ValueError(f"{key!r} comes after {last!r}; a plan is in key order")
             last = key
+            for entry in (action.source, action.target):
+                if entry is not None and entry.key != key:
+                    raise ValueError(f"{key!r} is an action on other keys; a plan has one key an action")
             entry = action.target if self._deleting else action.source
             count += 1
             if entry is not None:
@@ -207,14 +186,23 @@ class PlanWriter:
         self._counts[verb.value] = self._counts.get(verb.value, 0) + count
         self._bytes[verb.value] = self._bytes.get(verb.value, 0) + size
 
-    def _add(self, line: bytes) -> None:
-        self._block += line
+    def _end_page(self) -> None:
+        if self._page:
+            self._pack_actions(self._page)
+            self._page = []
 
-    def _pack(self) -> None:
-        if self._block:
-            self._digest.update(self._block)
-            self._put(packed(self._block))
-            self._block.clear()
+    def _pack_actions(self, actions: Sequence[Action]) -> None:
+        line = encoded(actions, exact=self._exact)
+        if len(line) <= _MOST or len(actions) == 1:
+            self._pack(line)
+        else:
+            half = len(actions) // 2
+            self._pack_actions(actions[:half])
+            self._pack_actions(actions[half:])
+
+    def _pack(self, line: bytes) -> None:
+        self._digest.update(line)
+        self._put(packed(line))
 
     def _put(self, data: bytes) -> None:
         assert self._file is not None, "the plan is finished"
@@ -228,7 +216,7 @@ class PlanWriter:
             raise self._said(error) from error
 
     def _said(self, error: OSError) -> Exception:
-        return translate(error, "write the plan", str(self._path))
+        return translate_given(error, "write the plan", str(self._path))
 
 
 class PlanFile:
@@ -266,7 +254,7 @@ class PlanFile:
                 file.close()
                 raise
         except OSError as error:
-            raise translate(error, "read the plan", str(path)) from error
+            raise translate_given(error, "read the plan", str(path)) from error
 
     def __repr__(self) -> str:
         return f"<PlanFile {self.path}, {sum(self.footer.counts.values())} actions>"
@@ -293,9 +281,10 @@ class PlanFile:
                 is_first = False
                 continue
             try:
-                yield [_action(line) for line in _lines.decode_lines(block)]
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise self._unusable(f"holds a line that is no action ({error})") from error
+                actions = decoded(block)
+            except ValueError as error:
+                raise self._unusable(f"holds a line that has no actions ({error})") from error
+            yield actions
         self._hold_against_footer(digest.hexdigest())
 
     def _checked_seal(self, size: int) -> int:
@@ -360,79 +349,18 @@ class PlanFile:
         return PlanUnusable(f"The plan {printable(str(self.path))} {what}; make it anew.")
 
 
-def _line(action: Action) -> _Line:
-    source, target, key = action.source, action.target, action.key
-    if (source is not None and source.key != key) or (target is not None and target.key != key):
-        raise ValueError(f"{key!r} is an action on other keys; a plan has one key a line")
-    return _Line(
-        action.verb,
-        key,
-        action.because,
-        None if source is None else _seen(source),
-        None if target is None else _seen(target),
-        place=action.place,
-    )
-
-
-def _seen(entry: Entry) -> _Seen:
-    return _Seen(entry.size, entry.mtime_ns, entry.etag, entry.storage_class, entry.version)
-
-
-def _action(line: _Line) -> Action:
-    if line.quoted:
-        line = _unquoted(line)
-    key, source, target = line.key, line.source, line.target
-    return Action(
-        line.verb,
-        key,
-        line.because,
-        None if source is None else _entry(key, source),
-        None if target is None else _entry(key, target),
-        line.place,
-    )
-
-
-def _entry(key: str, seen: _Seen) -> Entry:
-    return Entry(key, seen.size, seen.mtime_ns, seen.etag, seen.storage_class, seen.version)
-
-
-# Lone surrogates, as names that are not UTF-8 have them, cannot be in JSON. They are rare: such a line is quoted whole.
-
-
-def _encoded(line: _Line) -> bytes:
-    try:
-        return _encoder.encode(line) + b"\n"
-    except UnicodeEncodeError:
-        line = _mapped(line, _quote, quoted=True)
-        return _encoder.encode(line) + b"\n"
-
-
-def _unquoted(line: _Line) -> _Line:
-    return _mapped(line, _unquote, quoted=False)
-
-
-def _mapped(line: _Line, text: Any, *, quoted: bool) -> _Line:
-    def seen(one: _Seen | None) -> _Seen | None:
-        if one is None:
-            return None
-        return _Seen(one.size, one.mtime_ns, text(one.etag), text(one.storage_class), text(one.version))
-
-    return _Line(line.verb, text(line.key), text(line.because), seen(line.source), seen(line.target), quoted,
-                 text(line.place))  # fmt: skip
-
-
 def _encoded_header(header: Header) -> bytes:
     try:
         return _encoder.encode(header) + b"\n"
     except UnicodeEncodeError:
-        return _encoder.encode(_mapped_header(header, _quote, quoted=True)) + b"\n"
+        return _encoder.encode(_mapped_header(header, quoted, is_quoted=True)) + b"\n"
 
 
 def _unquoted_header(header: Header) -> Header:
-    return _mapped_header(header, _unquote, quoted=False) if header.quoted else header
+    return _mapped_header(header, unquoted, is_quoted=False) if header.quoted else header
 
 
-def _mapped_header(header: Header, text: Any, *, quoted: bool) -> Header:
+def _mapped_header(header: Header, text: Text, *, is_quoted: bool) -> Header:
     return msgspec.structs.replace(
         header,
         sterna=text(header.sterna),
@@ -443,16 +371,8 @@ def _mapped_header(header: Header, text: Any, *, quoted: bool) -> Header:
         storage_class=text(header.storage_class),
         source_at=text(header.source_at),
         destination_at=text(header.destination_at),
-        quoted=quoted,
+        quoted=is_quoted,
     )
-
-
-def _quote(text: str) -> str:
-    return quote(text.encode("utf-8", "surrogatepass"), safe="/ :;,=+@()'")
-
-
-def _unquote(text: str) -> str:
-    return unquote_to_bytes(text).decode("utf-8", "surrogatepass")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sterna.model.entry import Trouble
 
@@ -14,8 +14,8 @@ class Unknown:
     """What a listing met and could not carry: of these keys, and all below them, nobody knows that they are absent.
 
     That holds for a folder that could not be read, and as much for a single file, a link that was left out by rule, a
-    name that is no key: something stands there. ``failed`` says that some of it was not left out by rule. Memory is
-    bounded: beyond ``most`` names everything is unknown.
+    name that is no key: something stands there. ``failed`` says that some of it was not left out by rule, nor by the
+    filters. Memory is bounded: beyond ``most`` names everything is unknown.
     """
 
     def __init__(self, troubles: Iterable[Trouble] = (), *, most: int = _MOST) -> None:
@@ -32,10 +32,11 @@ class Unknown:
     def __bool__(self) -> bool:
         return self._everything or bool(self._names) or self._bytes_of_names
 
-    def add(self, troubles: Iterable[Trouble]) -> None:
-        """Remember these too, in any order."""
+    def add(self, troubles: Iterable[Trouble], concerns: Callable[[Trouble], bool] | None = None) -> None:
+        """Remember these too, in any order. Those that do not concern the run are unknown as well, and no failure."""
         for trouble in troubles:
-            self.failed = self.failed or not trouble.skipped
+            if not trouble.skipped and (concerns is None or concerns(trouble)):
+                self.failed = True
             if "\\x" in trouble.key:
                 # The listing shows names that are not UTF-8 by their bytes, so which keys they would be is not certain.
                 self._bytes_of_names = True

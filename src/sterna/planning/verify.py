@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sterna.model.entry import Entry
+from sterna.model.entry import MD5_OF_NOTHING, Entry
 from sterna.planning.merge import Pair
 from sterna.planning.unknown import Unknown
 
@@ -40,7 +40,6 @@ more than the bytes end in ``?``: where such are equal the bytes are, and where 
 
 _NONE: Checksums = {}
 _MD5 = re.compile(r"[0-9a-f]{32}(-[0-9]{1,5})?")  # what S3 makes of the content, and many servers after it
-MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"  # the ETag of every object on a server that computes none
 
 # aws s3 and boto3, the smallest, then what the SDKs, rclone and others take for large objects.
 _USUAL_PARTS = tuple(mib << 20 for mib in (8, 5, 16, 64, 10, 15, 32, 50, 100, 128, 256, 512, 1024))
@@ -79,7 +78,7 @@ def sums_shown(
     shown: list[Sum] = []
     for algorithm, value in checksums.items():
         bare, hyphen, count = value.rpartition("-")
-        if hyphen and bare and count.isdigit() and int(count):
+        if hyphen and bare and re.fullmatch("0*[1-9][0-9]{0,5}", count):
             shown.append(Sum(f"{algorithm} of {count} parts?", algorithm, value, int(count)))
         elif not composite:
             shown.append(Sum(algorithm, algorithm, value))

@@ -92,6 +92,9 @@ def _object_line(outcome: Outcome, now: str) -> bytes:
 
 
 def _scrubbed(outcome: Outcome) -> Outcome:
+    """As it is told: without secrets in others' words, and without what only the journal wants."""
+    if outcome.source is not msgspec.UNSET or outcome.target is not msgspec.UNSET:
+        outcome = msgspec.structs.replace(outcome, source=msgspec.UNSET, target=msgspec.UNSET)
     if not (outcome.error or outcome.error_words):
         return outcome
     return msgspec.structs.replace(outcome, **{name: scrub(getattr(outcome, name)) for name in _WORDED})

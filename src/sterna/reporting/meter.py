@@ -95,7 +95,7 @@ def _speed(older: _Sample, newer: _Sample) -> float:
 
 def finished_objects(tally: Tally) -> int:
     """Planned objects that need nothing more, however they ended."""
-    return tally.done_objects + tally.failed_objects + tally.left_objects
+    return tally.ended_objects
 
 
 def useful_bytes(tally: Tally) -> int:
@@ -104,7 +104,7 @@ def useful_bytes(tally: Tally) -> int:
 
 
 def _work_done(tally: Tally) -> float:
-    return useful_bytes(tally) + _BYTES_OF_AN_OBJECT * finished_objects(tally)
+    return useful_bytes(tally) + tally.unmoved_bytes + _BYTES_OF_AN_OBJECT * finished_objects(tally)
 
 
 def _work_planned(tally: Tally) -> float:

@@ -62,8 +62,8 @@ def estimate_lines(estimate: Estimate) -> list[str]:
         size = size_words(estimate.looked_bytes)
         lines.append(f"estimate leaves out what {count_words(estimate.looks, 'look')} may add: up to {size} to move")
     if estimate.seconds is not None:
-        rate = "as fast as an earlier run" if estimate.rate_is_measured else "at an assumed speed"
-        if estimate.bytes_per_s and not estimate.rate_is_measured:
+        rate = "at an assumed speed"
+        if estimate.bytes_per_s:
             speed = size_words(round(estimate.bytes_per_s))
             rate = f"at an assumed {speed}/s and {estimate.requests_per_s:,.0f} requests a second"
         lines.append(f"time, estimate: {duration_words(estimate.seconds)}, {rate}")

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome
+from sterna.model.stop import SIGNALLED
 from sterna.model.units import duration_words, printable, size_words
 from sterna.reporting.reasons import lines_by_reason
 from sterna.reporting.scrub import scrub
 from sterna.reporting.words import count_words
 
 NAMED = 20  # more names than that are for a file, not for a screen
-_INTERRUPTED = (129, 130, 143)
 
 
 def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
@@ -50,7 +50,7 @@ def verdict(summary: Summary, *, log_file: str = "") -> str:
         return dry_run_verdict(summary)
     if summary.failed:
         return _failed(summary, total, log_file)
-    word = "INTERRUPTED" if summary.exit_code in _INTERRUPTED else "INCOMPLETE"
+    word = "INTERRUPTED" if summary.exit_code in SIGNALLED else "INCOMPLETE"
     why = f": {summary.notices[-1].rstrip('.')}" if summary.notices and word == "INCOMPLETE" else ""
     if summary.left:
         there = f"{summary.done + summary.kept:,} of {total:,} objects are {_state(summary)}"
@@ -105,7 +105,8 @@ def _succeeded(summary: Summary) -> str:
         return f"{_all(summary.deleted)} removed." + skipped if summary.deleted else "There was nothing to remove."
     in_place = summary.done - summary.deleted + summary.kept
     if not in_place and not summary.deleted:
-        return "There was nothing to move: the source holds no objects." + skipped
+        holds = "nothing that the filters let pass" if summary.filtered else "no objects"
+        return f"There was nothing to move: the source holds {holds}.{skipped}"
     sentence = f"{_all(in_place)} {_state(summary)}: {_counts(summary, short=True)}."
     if not summary.durable and summary.downloaded:
         sentence += " When they reach the disk is left to the system (--no-fsync)."

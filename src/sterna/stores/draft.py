@@ -17,6 +17,7 @@ from typing import Self
 
 from sterna.model.entry import Entry
 from sterna.model.errors import NotProven, ObjectChanged, ObjectGone, Refused, SternaError
+from sterna.model.synced import Seen
 from sterna.model.units import printable
 from sterna.stores.folder import Directory, Folder, check_expected, not_a_file, translate
 from sterna.stores.names import temporary_name
@@ -49,16 +50,18 @@ class Draft:
 
     __slots__ = (
         "_fd",
+        "_has_name",
         "_holds_place",
         "_writing",
         "_written",
         "device",
         "folder",
         "inode",
-        "is_published",
         "key",
         "name",
         "parent",
+        "published",
+        "put_in",
         "size",
         "temporary",
     )
@@ -74,7 +77,9 @@ class Draft:
         self.temporary = temporary  # "" while it has none, and once it is gone
         self.size = size
         self.device = self.inode = 0  # known once sealed
-        self.is_published = False
+        self.published: Seen | None = None  # the file as it stands under its final name
+        self.put_in = (0, 0)  # the device and inode of the directory in which it got its name
+        self._has_name = False
         self._fd = fd
         self._holds_place = not temporary
         self._written = written  # None: in one go
@@ -83,7 +88,7 @@ class Draft:
     def __repr__(self) -> str:
         if self._fd >= 0:
             state = "sealed, unnamed" if self.inode else "open"
-        elif self.is_published:
+        elif self._has_name:
             state = "published"
         else:
             state = "sealed" if self.temporary else "discarded"
@@ -180,7 +185,8 @@ class Draft:
             else:
                 self._replace(directory, expect)
             self.temporary = ""
-            self.is_published = True
+            self._has_name = True
+            self.put_in = (directory.device, directory.inode)
             self._close()
             status = os.stat(self.name, dir_fd=directory.fd, follow_symlinks=False)
         except OSError as error:
@@ -194,6 +200,9 @@ class Draft:
         if status.st_ino != self.inode or status.st_size != self.size:
             sentence = f"{printable(self.shown)} was put in place, and a second look found another file there."
             raise NotProven(sentence, operation="put in place", key=self.key)
+        self.published = Seen(
+            status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns, inode=status.st_ino, device=status.st_dev
+        )
 
     def discard(self) -> bool:
         """Take the temporary file away; may be called at any time, and twice. False if it could not be removed."""

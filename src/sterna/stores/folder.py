@@ -271,7 +271,7 @@ class Folder:
                 return None
             raise translate(error, "look at", self.shown(key), key) from error
         if stat.S_ISREG(status.st_mode):
-            return Entry(key, status.st_size, status.st_mtime_ns)
+            return Entry(key, status.st_size, status.st_mtime_ns, "", "", "", status.st_ctime_ns, status.st_ino)
         if stat.S_ISDIR(status.st_mode):
             return Entry(key.removesuffix("/") + "/", 0, status.st_mtime_ns)
         raise not_a_file(key, self.shown(key), status.st_mode)
@@ -363,8 +363,10 @@ class Folder:
     def is_current(self, path: str) -> bool:
         """Whether a directory's path still leads to the directory that we hold open, or would open now."""
         known = self._known.get(path)
-        if known is None:
-            return True
+        return known is None or self.leads_to(path, known.device, known.inode)
+
+    def leads_to(self, path: str, device: int, inode: int) -> bool:
+        """Whether a directory's path leads to this directory now."""
         try:
             if path:
                 status = os.stat(path[:-1], dir_fd=self.root.fd, follow_symlinks=False)
@@ -373,7 +375,7 @@ class Folder:
         except OSError as error:
             # A path too long to be asked for at once was walked name by name; it cannot be checked so cheaply.
             return error.errno == errno.ENAMETOOLONG
-        return status.st_ino == known.inode and status.st_dev == known.device
+        return status.st_ino == inode and status.st_dev == device
 
     def _status(self, key: str) -> os.stat_result:
         """Of what stands at a key; where links are followed, through those above it too, as it is read."""
@@ -504,6 +506,14 @@ def translate(error: OSError, what: str, path: str, key: str = "") -> SternaErro
         code=errno.errorcode.get(error.errno or 0, ""),
         words=error.strerror or str(error),
     )
+
+
+def translate_given(error: OSError, what: str, path: str) -> SternaError:
+    """The same of a path that the user gave: what is not there has not vanished, it was never there."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        words = error.strerror or str(error)
+        return WrongSetting(f"Cannot {what} {printable(path)}: there is no such path; check it.", words=words)
+    return translate(error, what, path)
 
 
 def check_expected(status: os.stat_result, expected: Entry, shown: str) -> None:

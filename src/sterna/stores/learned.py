@@ -18,6 +18,8 @@ class Learned(msgspec.Struct):
     ``checksum`` is empty until known, then CRC64NVME, CRC32C or MD5 (Content-MD5 only). ``composite`` says that it
     knows no full-object sum of a multipart object. ``etag_is_opaque``: a plain object's ETag was seen not to be MD5;
     ``etag_is_md5``: it was seen to be, and ``part_etag_is_md5`` those of parts, which some servers make otherwise.
+    ``refused_conditions`` are the headers of conditional writes that it does not take, or judges in a way of its own;
+    ``listed_etags_differ``: its listings show other ETags than its objects, so that a read cannot hang on one.
     """
 
     checksum: str = ""
@@ -26,6 +28,8 @@ class Learned(msgspec.Struct):
     etag_is_opaque: bool = False
     etag_is_md5: bool = False
     part_etag_is_md5: bool = False
+    refused_conditions: set[str] = set()
+    listed_etags_differ: bool = False
 
     CANDIDATES = ("CRC64NVME", "CRC32C", "MD5")
 
@@ -83,6 +87,11 @@ def is_same_md5(response: Response, sent: dict[str, str], *, sealed: bool) -> bo
     if sealed or not _looks_like_md5(etag) or b"x-amz-server-side-encryption" in response.headers:
         return None
     return base64.b64decode(md5).hex() == etag.lower()
+
+
+def may_refuse_condition(error: SternaError) -> bool:
+    """An answer by which a server may mean: I do not know this condition, or you may not learn what stands there."""
+    return refuses_checksum(error) or error.status in (403, 405)
 
 
 def refuses_checksum(error: SternaError) -> bool:

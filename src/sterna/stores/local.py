@@ -13,9 +13,10 @@ from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import ObjectGone
 from sterna.stores.folder import Folder
 from sterna.stores.named import NamedFolder
-from sterna.stores.store import Capabilities, StorePage
+from sterna.stores.store import StorePage
 from sterna.stores.syncing import commit
 from sterna.stores.walk import Page, Symlinks, pages
+from sterna.wire.tap import until_ended
 
 _LARGE = 8  # pages of a thousand: what a process of its own costs is a hundredth of them
 WHOLE_LIMIT = 2**40  # read() is for tests and small tools; movers read in parts
@@ -69,10 +70,6 @@ class LocalStore:
     def __repr__(self) -> str:
         return f"<LocalStore {self.folder!r}>"
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities(any_key=False)
-
     async def pages(self, start_after: str = "") -> AsyncIterator[StorePage]:
         """The files in key order, walked by a thread that is one page ahead; of a large folder the rest ``elsewhere``,
         where there is such a place, and by the thread again where that is lost.
@@ -109,12 +106,20 @@ class LocalStore:
             escapes=self._escapes,
             root_fd=self.folder.root.fd,
         )
-        with ThreadPoolExecutor(1, thread_name_prefix="walk") as thread:
-            loop = asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="walk")
+        loop = asyncio.get_running_loop()
+        is_over = False
+        try:
             ahead = loop.run_in_executor(thread, _next_page, walk)
             while (page := await ahead) is not None:
                 ahead = loop.run_in_executor(thread, _next_page, walk)
                 yield page
+            is_over = True
+        finally:
+            if is_over:
+                thread.shutdown()
+            else:  # it may be in the middle of a page, by the open root, and the loop has other things to do meanwhile
+                await until_ended(asyncio.ensure_future(asyncio.to_thread(thread.shutdown)))
 
     def _taken(self, page: Page, place: _Place) -> StorePage:
         self.abandoned += page.abandoned

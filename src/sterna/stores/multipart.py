@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import suppress
 
 import msgspec
 
-from sterna.model.errors import Corrupt, RetryLater, SternaError
+from sterna.model.errors import Corrupt, ObjectChanged, RetryLater, SternaError
 from sterna.model.units import printable
-from sterna.stores.learned import check_sum, is_same_md5, other_bytes, refuses_checksum
-from sterna.stores.s3 import S3Store, said_by
+from sterna.stores.learned import check_sum, is_same_md5, may_refuse_condition, other_bytes, refuses_checksum
+from sterna.stores.s3 import Condition, S3Store, left_behind, said_by
 from sterna.wire.checksum import algorithm, content_md5
 from sterna.wire.client import Body, Request
 from sterna.wire.connection import FilePart, Response
 from sterna.wire.encoding import encode_value
 from sterna.wire.xml import as_text
 
+_PARTING_S = 2.0  # for what must be cleared away at the end of a run: the server may be gone
+
 
 class Part(msgspec.Struct, frozen=True):
-    """One uploaded part. ``crc`` is its sum as a number, or None with Content-MD5."""
+    """One uploaded part. ``crc`` is its sum as a number, or None with Content-MD5; ``is_sum_shown`` says that the server has
+    shown that sum."""
 
     number: int
     size: int
     etag: str
     crc: int | None = None
+    is_sum_shown: bool = False
 
 
 class Upload(msgspec.Struct):
@@ -38,7 +43,8 @@ class Upload(msgspec.Struct):
 
 
 class Multipart:
-    """The multipart uploads of one store. Whoever calls is within the gate already."""
+    """The multipart uploads of one store. Whoever calls is within the gate already, but for ``abort``: to tidy up waits
+    for nobody."""
 
     def __init__(self, store: S3Store) -> None:
         self._store = store
@@ -153,8 +159,8 @@ class Multipart:
                           query=f"partNumber={number}&uploadId={encode_value(upload.id)}",
                           restart=restart, check=is_right)  # fmt: skip
         response = await store.client.send(request)
-        self._store.learned.proof(upload.checksum, response)
-        part = Part(number, len(data), response.text(b"etag"), crc)
+        proof = self._store.learned.proof(upload.checksum, response)
+        part = Part(number, len(data), response.text(b"etag"), crc, is_sum_shown=proof == upload.checksum)
         upload.parts[number] = part
         return part
 
@@ -175,11 +181,13 @@ class Multipart:
         whole, _ = self.whole_sum(upload)
         return f"{upload.checksum}:{whole}" if whole else ""
 
-    async def complete(self, upload: Upload, size: int) -> tuple[str, str]:
+    async def complete(self, upload: Upload, size: int, condition: Condition | None = None) -> tuple[str, str]:
         """Join the parts; gives the ETag and the proof. Only a whole, well-formed result counts (H01, H02).
 
         Where the answer was lost, was none, or says that there is no such upload (any more), the object is looked at:
-        it is ours when it has our token, size and sum (H06, H07).
+        it is ours when it has our token, size and sum (H06, H07). One that is ours, and by what the server shows or has
+        refused is not what was sent, is taken back: the next run would take it for the file. A ``condition`` holds
+        where the server knows such: ObjectChanged or ObjectGone says that something else stands there.
         """
         if sum(part.size for part in upload.parts.values()) != size:
             raise SternaError(
@@ -200,62 +208,100 @@ class Multipart:
         )
         body = f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{listed}</CompleteMultipartUpload>'.encode()
         etag = shown = ""
+        right = {whole, composite, composite.partition("-")[0]}
+        is_doubted = is_denied = False  # the server has shown another sum than ours or refused ours; it has refused it
 
         def is_joined(response: Response) -> None:
-            nonlocal etag, shown
+            nonlocal etag, shown, is_doubted
             element = said_by(response, "CompleteMultipartUploadResult", "Complete", upload.key)
             etag = (element.findtext("ETag") or "").strip('"')
             shown = element.findtext(tag) or response.text(kind.header.encode() if kind else b"-")
-            if shown and shown not in (whole, composite) and shown != composite.partition("-")[0]:
-                raise Corrupt(
-                    f"{printable(upload.key)}: the server joined other bytes than were sent.",
-                    operation="Complete",
-                    key=upload.key,
-                )
+            if shown and shown not in right:
+                is_doubted = True
+                raise _joined_other(upload.key)
 
+        asked, left_off = store.obeyed(condition or {}), Condition()
         while True:
-            headers = {"content-type": "application/xml", **store.own_headers}
-            if kind and shown_sums and not self._store.learned.composite:
+            headers = {"content-type": "application/xml", **store.own_headers, **asked}
+            if kind and shown_sums and not self._store.learned.composite and not is_denied:
                 headers |= {kind.header: whole, "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": str(size)}
             says_whole = "x-amz-checksum-type" in headers
             # Sent again by the retry table: S3 answers a repeated Complete as it did the first, others NoSuchUpload.
             request = Request("Complete", "POST", store.bucket, store.key_of(upload.key), headers=headers, body=body,
                               query=f"uploadId={encode_value(upload.id)}", check=is_joined, takes_long=True,
-                              final=("BadDigest",) if says_whole else ())  # fmt: skip
+                              final=("ConditionalRequestConflict", *(("BadDigest",) if says_whole else ())))  # fmt: skip
             try:
                 await store.client.send(request)
+            except asyncio.CancelledError:
+                if is_doubted:
+                    with suppress(SternaError, TimeoutError):
+                        look = self._made(upload, size, right, is_doubted=True)
+                        await asyncio.shield(asyncio.wait_for(look, _PARTING_S))
+                raise
             except SternaError as error:
+                if asked and may_refuse_condition(error):
+                    asked, left_off = Condition(), asked  # it may be that; what is wrong otherwise comes again
+                    continue
                 refused = ("BadDigest", "InvalidRequest", "InvalidArgument", "NotImplemented")
                 if says_whole and error.code in refused:
-                    # Every part was checked; this server only knows the sum of sums. Say so no more, and compare that.
-                    self._store.learned.composite = True
+                    # Every part was checked; this server may only know the sum of sums. Say so no more, and compare that.
+                    if error.code == "BadDigest":  # or it is right, which only a sum that it shows can tell
+                        is_doubted = is_denied = True
+                    else:
+                        self._store.learned.composite = True
+                    asked, left_off = asked or left_off, Condition()
                     continue
-                if not isinstance(error, RetryLater) and error.code != "NoSuchUpload":
+                is_refused = bool(asked) and isinstance(error, ObjectChanged)
+                if not isinstance(error, RetryLater) and error.code != "NoSuchUpload" and not is_refused:
                     raise
-                found = await self._is_ours(upload, size, whole, composite)
+                found = await self._made(upload, size, right, is_doubted=is_doubted)
                 if found is None:
                     raise
+                self._store.learned.composite |= is_denied
                 return found
-            if not etag:  # Ceph 16 answers so; whether it holds what was sent is for a look to say
-                found = await self._is_ours(upload, size, whole, composite)
+            store.refuses(left_off)
+            if not etag or (is_doubted and not shown):  # Ceph 16 shows no ETag; a look says what the server holds
+                found = await self._made(upload, size, right, is_doubted=is_doubted)
                 if found is None:
                     raise Corrupt(
                         "The server joined the parts and shows no ETag.", operation="Complete", key=upload.key
                     )
+                self._store.learned.composite |= is_denied
                 return found
-            return etag, upload.checksum if shown else "part sums" if shown_sums else "Content-MD5"
+            self._store.learned.composite |= is_denied
+            return etag, upload.checksum if shown else _proof_of_parts(upload) if shown_sums else "Content-MD5"
 
-    async def _is_ours(self, upload: Upload, size: int, whole: str, composite: str) -> tuple[str, str] | None:
-        """The object's ETag and proof, if it is the one that this upload made."""
-        found = await self._store.head_in_gate(upload.key)
+    async def _made(
+        self, upload: Upload, size: int, right: Container[str], *, is_doubted: bool
+    ) -> tuple[str, str] | None:
+        """The ETag and the proof of the object that this upload made, if it is there. Where it is there and wrong it is
+        taken back, and Corrupt raised: it shows another sum than the ``right`` ones, or none while ours ``is_doubted``.
+        """
+        store = self._store
+        found = await store.head_in_gate(upload.key)
         if found is None or found.entry.size != size or found.metadata.get("sterna-token") != upload.token:
             return None
-        if found.checksum_name == upload.checksum and found.checksum not in (whole, composite):
-            return None
-        return found.entry.etag, found.checksum_name or "token"
+        shown = found.checksum if found.checksum_name == upload.checksum else ""
+        if shown in right if shown else not is_doubted:
+            return found.entry.etag, found.checksum_name or "token"
+        error = _joined_other(upload.key)
+        try:
+            await store.take_back(found)
+        except SternaError as trouble:
+            error.sentence += f" {left_behind(trouble)}"
+        raise error
 
     async def abort(self, upload: Upload) -> None:
         """Give an upload up. Content when it is already gone."""
         request = Request("Abort", "DELETE", self._store.bucket, self._store.key_of(upload.key), good=(204, 200, 404),
                           query=f"uploadId={encode_value(upload.id)}")  # fmt: skip
         await self._store.client.send(request)
+
+
+def _proof_of_parts(upload: Upload) -> str:
+    """None where the server took a part and did not show what it summed: then the look afterwards is all there is."""
+    return "part sums" if all(part.is_sum_shown for part in upload.parts.values()) else ""
+
+
+def _joined_other(key: str) -> Corrupt:
+    return Corrupt(f"{printable(key)}: the server joined other bytes than were sent.", operation="Complete", key=key)

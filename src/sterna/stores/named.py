@@ -11,12 +11,12 @@ from typing import Literal, Self
 from msgspec.structs import replace
 
 from sterna.model.entry import Entry
-from sterna.model.errors import ObjectChanged, ObjectGone, Refused, SternaError
+from sterna.model.errors import NotProven, ObjectChanged, ObjectGone, Refused, SternaError
 from sterna.model.units import printable
 from sterna.stores.draft import sync_descriptor
 from sterna.stores.escape import escaped_path, names_of
 from sterna.stores.folder import Content, Directory, Folder, Identity, SourceFile, translate
-from sterna.stores.names import is_abandoned, temporary_name
+from sterna.stores.names import folders_of, is_abandoned, temporary_name
 from sterna.stores.walk import LINK_SUFFIX
 
 TARGET_MAX = 4095  # bytes of a link's target on Linux (PATH_MAX without its NUL); elsewhere it is less
@@ -32,6 +32,7 @@ class NamedFolder(Folder):
 
     links = False
     escapes = False
+    _settled: str | None = None  # the folder of the last link, whose own name and those above it are on disk
 
     @classmethod
     def open_named(
@@ -118,7 +119,7 @@ class NamedFolder(Folder):
             size = len(os.fsencode(os.readlink(name, dir_fd=directory.fd)))
         except (ObjectGone, OSError):
             return None
-        return Entry(key, size, status.st_mtime_ns)
+        return Entry(key, size, status.st_mtime_ns, "", "", "", status.st_ctime_ns, status.st_ino)
 
     def remove(self, key: str, expected: Entry) -> None:
         if not self.is_link(key):
@@ -151,14 +152,19 @@ class NamedFolder(Folder):
     # Links
 
     def put_link(self, path: str, target: bytes, mtime_ns: int | None, expect: Entry | None, *, durable: bool) -> None:
-        """Make a link at a path, in one step, in the place of nothing, or of the link that was listed as ``expect``.
+        """Make a link at a path, in one step, in the place of nothing, or of the link that was listed as ``expect``, and
+        look at it there.
 
-        Raises Refused for a target that might lead out of this folder (H63).
+        Raises Refused for a target that might lead out of this folder (H63), and where the other link would have to be
+        kept: a trash takes files only.
         """
         reason = why_leads_out(path, target)
         shown = self.shown(path)
         if reason:
             raise Refused(f"{printable(shown)} is not made: {reason}", operation="link", key=path)
+        if expect is not None and self.trash is not None:
+            raise Refused(f"{printable(shown)} is a link, which the trash does not take; it is left.", operation="link",
+                          key=path)  # fmt: skip
         try:
             directory, name = self.locate(path, create=True)
             if expect is None:
@@ -166,9 +172,25 @@ class NamedFolder(Folder):
             else:
                 self._replace_link(target, name, mtime_ns, expect, directory.fd)
             if durable:
-                sync_descriptor(directory.fd)
+                self._sync_names(path)
+            made = os.readlink(os.fsencode(name), dir_fd=directory.fd)
         except OSError as error:
             raise translate(error, "put in place", shown, path) from error
+        if made != target:
+            sentence = f"{printable(shown)} was put in place, and a second look found another link there."
+            raise NotProven(sentence, operation="link", key=path)
+        if not (self.is_current("") and self.leads_to(path[: -len(name)], directory.device, directory.inode)):
+            sentence = f"{printable(shown)}: its folder was moved or replaced while it was put there."
+            raise ObjectChanged(sentence, operation="link", key=path)
+
+    def _sync_names(self, path: str) -> None:
+        """Put a new name on disk, and those of the folders above it: each may have been made for its sake."""
+        inner, *above = folders_of(path)
+        sync_descriptor(self.directory(inner).fd)
+        if inner != self._settled:  # links of one folder mostly come together
+            for folder in above:
+                sync_descriptor(self.directory(folder).fd)
+            self._settled = inner
 
     def _replace_link(self, target: bytes, name: str, mtime_ns: int | None, expect: Entry, fd: int) -> None:
         temporary = temporary_name()

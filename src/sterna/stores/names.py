@@ -45,6 +45,12 @@ def components(key: str) -> tuple[str, ...]:
     return tuple(key.split("/"))
 
 
+def folders_of(key: str) -> list[str]:
+    """The folder that holds a key's file and all above it, the root as the empty path, the innermost first."""
+    names = key.split("/")[:-1]
+    return ["".join(name + "/" for name in names[:depth]) for depth in range(len(names), -1, -1)]
+
+
 def refusal(key: str, reason: str) -> Refused:
     """The error for a key that cannot be a file's path."""
     shown = printable(key) if len(key) <= 1100 else printable(key[:1000]) + "…"

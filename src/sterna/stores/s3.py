@@ -12,24 +12,33 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
-from sterna.model.entry import Entry
+from sterna.model.entry import MD5_OF_NOTHING, Entry
 from sterna.model.errors import (
     Corrupt,
     NotProven,
+    ObjectChanged,
     ObjectGone,
     Refused,
     SternaError,
     Unsupported,
     WrongSetting,
 )
+from sterna.model.events import Notice
 from sterna.model.location import BucketPath
 from sterna.model.units import printable
-from sterna.stores.learned import Learned, check_sum, is_same_md5, other_bytes, refuses_checksum
+from sterna.stores.learned import (
+    Learned,
+    check_sum,
+    is_same_md5,
+    may_refuse_condition,
+    other_bytes,
+    refuses_checksum,
+)
 from sterna.stores.listing import Ask, Listing, Traits
-from sterna.stores.store import Capabilities, StorePage
+from sterna.stores.store import StorePage
 from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Client, Request
-from sterna.wire.connection import FilePart, Response, Sink
+from sterna.wire.connection import TOO_LONG, FilePart, Response, Sink
 from sterna.wire.dates import moment_s
 from sterna.wire.encoding import encode_key, encode_query, encode_value
 from sterna.wire.xml import Page, as_text, check_page, error_of, parse_document, parse_page
@@ -40,8 +49,14 @@ if TYPE_CHECKING:
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
 _UNORDERED = "--x-s3"  # so end the names of S3's directory buckets, which list in no order
+_ERROR_ROOM = 64 * 1024  # for what a server says instead of an object
 _DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
+_CONDITIONS = {"if-match": "If-Match", "if-none-match": "If-None-Match"}
 _CHECKSUMS_SHOWN = [(name, f"x-amz-checksum-{name.lower()}".encode()) for name in NAMES]
+
+
+Condition = dict[str, str]
+"""The header on which a write hangs, If-Match or If-None-Match; empty for none."""
 
 
 class Look(NamedTuple):
@@ -82,10 +97,6 @@ class S3Store:
     def __repr__(self) -> str:
         return f"<S3Store {self.location}, {self.learned}>"
 
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities()
-
     def key_of(self, key: str) -> str:
         """The full key; raises Refused where S3 cannot hold it."""
         return _checked(self.prefix + key)
@@ -124,7 +135,7 @@ class S3Store:
     async def list_some(self, after: str, most: int = PAGE_KEYS) -> tuple[list[Entry], bool]:
         """Up to ``most`` entries after a key, and whether there are more."""
         response = await self._list(after=self.prefix + after if after else "", most=most)
-        page = parse_page(response.body)
+        page = parse_page(response.body, most)
         entries = self._own(page)
         _check_ascending(entries, after)
         return entries, page.truncated
@@ -170,20 +181,31 @@ class S3Store:
         """HEAD with checksums; None where the object is certainly not there. Raises AccessDenied where that is unknown."""
         headers = {"x-amz-checksum-mode": "ENABLED", **self.own_headers}
         query = f"partNumber={part}" if part else ""
-        request = Request("Head", "HEAD", self.bucket, self.key_of(key), query=query, headers=headers, good=(200, 206))
+        request = Request("Head", "HEAD", self.bucket, self.key_of(key), query=query, headers=headers, good=(200, 206),
+                          check=has_size)  # fmt: skip
         try:
             response = await self.client.call(request)
         except ObjectGone:
             return None
         return self.look_of(key, response)
 
+    async def listed_in_gate(self, key: str) -> Entry | None:
+        """What a listing shows of exactly this key, by one who is within the gate already: as a prefix of itself it
+        comes first."""
+        full = self.key_of(key)
+        query = encode_query([("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", full)])
+        page = parse_page(
+            (await self.client.send(Request("List", "GET", self.bucket, query=query, check=check_page))).body
+        )
+        shown = (one for one in page.entries if one.key == full)
+        return next((Entry(key, one.size, one.mtime_ns, one.etag, one.storage_class) for one in shown), None)
+
     async def head_in_gate(self, key: str) -> Look | None:
-        """HEAD by one who is within the gate already."""
+        """HEAD by one who is within the gate already, or has been cancelled and tidies up."""
         headers = {"x-amz-checksum-mode": "ENABLED", **self.own_headers}
+        request = Request("Head", "HEAD", self.bucket, self.key_of(key), headers=headers, check=has_size)
         try:
-            return self.look_of(
-                key, await self.client.send(Request("Head", "HEAD", self.bucket, self.key_of(key), headers=headers))
-            )
+            return self.look_of(key, await self.client.send(request))
         except ObjectGone:
             return None
 
@@ -201,7 +223,7 @@ class S3Store:
         plain = (
             len(etag) == 32
             and not headers.get(b"x-amz-server-side-encryption", b"").startswith(b"aws:kms")
-            and (size == 0 or etag != _MD5_OF_NOTHING)
+            and (size == 0 or etag != MD5_OF_NOTHING)
             and b"x-amz-server-side-encryption-customer-algorithm" not in headers
         )
         metadata = {
@@ -233,7 +255,8 @@ class S3Store:
     ) -> Response:  # fmt: skip
         """GET an object or the bytes ``span[0]`` to ``span[1]`` (excluded) of it, pinned to ``etag`` where one is given.
 
-        Raises ObjectChanged where the object is no longer that one, Corrupt where another range came than was asked for.
+        Raises ObjectChanged where the object is no longer that one, Corrupt where another range came than was asked for;
+        with the code ``TOO_LONG``, at once, where it has more than ``limit`` bytes.
         """
         headers = {"x-amz-checksum-mode": "ENABLED", "accept-encoding": "identity", **self.own_headers}
         good: tuple[int, ...] = (200,)
@@ -257,7 +280,7 @@ class S3Store:
                 check(response)
 
         request = Request("Get", "GET", self.bucket, self.key_of(key), query=query, headers=headers, good=good, sink=sink,
-                          limit=limit, restart=restart, check=is_right)  # fmt: skip
+                          limit=limit, restart=restart, check=is_right, final=(TOO_LONG,))  # fmt: skip
         return await self.client.send(request)
 
     async def read(self, key: str) -> bytes:
@@ -265,17 +288,20 @@ class S3Store:
             response = await self.get(key, limit=2**40)
         return bytes(response.body)
 
-    async def put(self, key: str, data: Body, headers: dict[str, str]) -> tuple[Response, str, str]:
+    async def put(
+        self, key: str, data: Body, headers: dict[str, str], condition: Condition | None = None
+    ) -> tuple[Response, str, str]:
         """PUT all bytes, with the best checksum that this endpoint takes; gives the answer, the proof and our checksum.
 
         The proof is the name of the algorithm whose sum the server showed, or ``Content-MD5`` where it was only made to
-        check one. The checksum is ``NAME:value``, base64 as S3 shows it.
+        check one. The checksum is ``NAME:value``, base64 as S3 shows it. A ``condition`` holds where the server knows
+        such: ObjectChanged or ObjectGone says that something else stands there, or what a lost answer was about.
         """
         if not self.learned.checksum:
             async with self.one_at_first():  # finds out what the endpoint knows; the others wait for it
                 if not self.learned.checksum:
-                    return await self._put(key, data, headers)
-        return await self._put(key, data, headers)
+                    return await self._put(key, data, headers, condition or {})
+        return await self._put(key, data, headers, condition or {})
 
     @asynccontextmanager
     async def one_at_first(self) -> AsyncIterator[None]:
@@ -291,8 +317,11 @@ class S3Store:
         finally:
             self._discovering.release()
 
-    async def _put(self, key: str, data: Body, headers: dict[str, str]) -> tuple[Response, str, str]:
+    async def _put(
+        self, key: str, data: Body, headers: dict[str, str], condition: Condition
+    ) -> tuple[Response, str, str]:
         name, sums, expected = self._sums(data)
+        asked, left_off = self.obeyed(condition), Condition()
         stored: list[str] = []  # the ETag of each answer
         weighs_md5 = "content-md5" in sums
         sealed = bool(self.own_headers)
@@ -302,6 +331,8 @@ class S3Store:
             if not etag:  # S3 gives one: whoever answered was not the server (H12)
                 raise Corrupt(f"{printable(key)}: the answer to Put has no ETag.", operation="Put", key=key)
             stored.append(etag)
+            for header in condition:
+                request.headers.pop(header, None)  # what stands there now is what this request has put
             check_sum(name, expected, key, response)
             if weighs_md5:
                 same = is_same_md5(response, sums, sealed=sealed)
@@ -310,14 +341,19 @@ class S3Store:
                 self.learned.etag_is_md5 |= bool(same)
 
         while True:
-            request = Request("Put", "PUT", self.bucket, self.key_of(key), headers={**headers, **sums, **self.own_headers},
-                              body=data, check=is_right, final=("InvalidDigest",))  # fmt: skip
+            named = {**headers, **sums, **self.own_headers, **({} if stored else asked)}
+            request = Request("Put", "PUT", self.bucket, self.key_of(key), headers=named, body=data, check=is_right,
+                              final=("InvalidDigest",))  # fmt: skip
             try:
                 response = await self.client.send(request)
             except SternaError as error:
+                if asked and may_refuse_condition(error):
+                    asked, left_off = Condition(), asked  # it may be that; what is wrong otherwise comes again
+                    continue
                 if refuses_checksum(error) and self.learned.refused(name):
                     name, sums, expected = self._sums(data)
                     weighs_md5 = "content-md5" in sums
+                    asked, left_off = asked or left_off, Condition()
                     continue
                 if stored and (trouble := await self._take_back_wrong(key, stored)):
                     error.sentence += trouble
@@ -326,19 +362,38 @@ class S3Store:
                 if stored:
                     await asyncio.shield(self._take_back_wrong(key, stored, within_s=2.0))
                 raise
+            self.refuses(left_off)
             other = weighs_md5 and is_same_md5(response, sums, sealed=sealed) is False
             if other and not self.learned.etag_is_opaque:
                 # Either this server's ETags are no MD5, or it stored other bytes: only they can tell.
-                if not await self._holds(key, data):
+                if not await self._holds(key, len(data), sums["content-md5"]):
                     self.learned.etag_is_md5 = True
                     continue
                 self.learned.etag_is_opaque = True
             return response, self.learned.proof(name, response), f"{name}:{expected or sums['content-md5']}"
 
-    async def _holds(self, key: str, data: Body) -> bool:
-        """Read back what was just put, and compare it byte by byte."""
-        response = await self.get(key, limit=len(data) + 4096)
-        return bytes(response.body) == data
+    def obeyed(self, condition: Condition) -> Condition:
+        """The condition, unless it is known that the server does not take it."""
+        return Condition() if self.learned.refused_conditions.intersection(condition) else condition
+
+    def refuses(self, condition: Condition) -> None:
+        """A write was not taken with this condition, and was without it: it is asked for no more, and told once."""
+        news = set(condition) - self.learned.refused_conditions
+        self.learned.refused_conditions |= news
+        for name in sorted(news):
+            told = (
+                f"The server of {self.bucket} does not take writes that hang on a condition ({_CONDITIONS[name]}): what"
+                " somebody else writes between a look and the write is written over."
+            )
+            self.client.emit(Notice(told, "warning", "no-conditions"))
+
+    async def _holds(self, key: str, size: int, md5: str) -> bool:
+        """Read back what was just put, and hold it against the MD5 of what was sent."""
+        from sterna.stores.readback import Summing  # rarely needed
+
+        again = Summing("MD5", size + _ERROR_ROOM)  # an object of another size is another one, and no broken answer
+        await self.get(key, limit=_ERROR_ROOM, sink=again, restart=again.restart)
+        return again.value == md5
 
     async def _take_back_wrong(self, key: str, etags: Sequence[str], within_s: float | None = None) -> str:
         """Remove what was stored and is known to be wrong: it has the size and the time of the file, and the next run
@@ -354,7 +409,8 @@ class S3Store:
         return ""
 
     async def take_back(self, found: Look) -> bool:
-        """Remove the object that a look has just shown, which is ours and not what it should be; by one within the gate.
+        """Remove the object that a look has just shown, which is ours and not what it should be; by one within the gate, or
+        who has been cancelled.
 
         Only while it has the ETag that was seen, so that nobody else's is removed. A bucket with versions keeps them all
         and hides the key: to bring an older version back would not tell the next run to carry the file. Servers that do
@@ -581,7 +637,7 @@ class OneObject(S3Store):
         return _checked(self._full)
 
 
-_MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"  # the ETag of a server that computes none
+_DIGITS = 20  # of a size that a server tells of; Python refuses to read more than 4,300 of any number
 
 
 def _checked(full: str) -> str:
@@ -632,7 +688,8 @@ def mtime_of(text: str) -> int | None:
     """The time that rclone and we keep in ``x-amz-meta-mtime``: seconds since 1970 with a fraction; None if unreadable."""
     whole, _, fraction = text.partition(".")
     negative = whole.startswith("-")
-    if not whole.removeprefix("-").isdigit() or not (fraction + "0").isdigit() or len(whole) > 12:
+    digits = whole.removeprefix("-") + fraction
+    if whole in ("", "-") or not (digits.isascii() and digits.isdigit()) or len(whole) > 12:
         return None
     ns = int(whole.removeprefix("-")) * 10**9 + int((fraction + "000000000")[:9])
     return -ns if negative else ns
@@ -654,12 +711,25 @@ def _check_ascending(entries: list[Entry], last: str) -> None:
         )
 
 
+def has_size(response: Response) -> None:
+    """Raise Corrupt where the answer to a HEAD tells no size: the object would be taken for an empty one."""
+    if not response.headers.get(b"content-length", b"").isdigit():
+        raise Corrupt("The server does not tell how large the object is (no Content-Length).", operation="Head")
+
+
+def check_same(etag: str, response: Response) -> None:
+    """Raise ObjectChanged where another version came than was asked for: not every server knows If-Match (H42)."""
+    said = response.text(b"etag").removeprefix("W/").strip('"')
+    if said and etag and said != etag:
+        raise ObjectChanged("The object was replaced while it was read.", operation="Get", code="Replaced")
+
+
 def _size_of(response: Response) -> int:
     """The size of the whole object, also where a range of it came."""
     headers = response.headers
     if b"content-range" in headers:
         of_all = headers[b"content-range"].rpartition(b"/")[2]
-        if headers[b"content-range"].startswith(b"bytes ") and of_all.isdigit():
+        if headers[b"content-range"].startswith(b"bytes ") and of_all.isdigit() and len(of_all) < _DIGITS:
             return int(of_all)
     length = headers.get(b"content-length", b"")
     return int(length) if length.isdigit() else len(response.body)

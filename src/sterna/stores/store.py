@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import NamedTuple, Protocol
 
-import msgspec
-
 from sterna.model.entry import Entry, Trouble
-
-
-class Capabilities(msgspec.Struct, frozen=True):
-    """The few facts about a store that others decide by."""
-
-    ordered: bool = True  # pages come in key order
-    replaces_atomically: bool = True  # readers see the old bytes or the new, never a mixture
-    any_key: bool = True  # every key of 1 to 1,024 bytes can be held; a folder cannot
 
 
 class StorePage(NamedTuple):
@@ -34,9 +24,6 @@ class Store(Protocol):
     ``write`` puts all bytes or none under the key, replacing what was there, and gives what a look would show.
     ``remove`` is content when the key is already gone. Keys that the store cannot hold raise Refused.
     """
-
-    @property
-    def capabilities(self) -> Capabilities: ...
 
     def pages(self, start_after: str = "") -> AsyncIterator[StorePage]: ...
 

@@ -15,6 +15,7 @@ from sterna.model.errors import LocalFault, ObjectChanged, SternaError
 from sterna.model.units import printable
 from sterna.stores.draft import Draft, libc, sync_descriptor
 from sterna.stores.folder import Directory, Folder, translate
+from sterna.stores.names import folders_of
 
 Token = TypeVar("Token")
 
@@ -25,15 +26,14 @@ class Syncing:
     On Linux one syncfs for each file system that the drafts lie on (a folder may hold mount points); where that is
     absent, or does not tell errors (before Linux 5.8), an fsync for each file and directory. A flush that fails is
     never tried again: the kernel tells of a lost page once, and of whose it was not at all. So from then on nothing
-    on that file system is called done by this object (H50). With ``durable=False`` nothing is flushed; with
-    ``by_file`` files are always put on disk one by one, for a busy disk on which a syncfs would wait for what others
-    wrote. Threads may share it.
+    on that file system is called done by this object (H50). With ``durable=False`` nothing is flushed. Threads may
+    share it.
     """
 
-    def __init__(self, folder: Folder, durable: bool = True, *, by_file: bool = False) -> None:
+    def __init__(self, folder: Folder, durable: bool = True) -> None:
         self.folder = folder
         self.durable = durable
-        self._has_syncfs = not by_file and libc("syncfs") is not None and _syncfs_tells_errors(platform.release())
+        self._has_syncfs = libc("syncfs") is not None and _syncfs_tells_errors(platform.release())
         # Open from before the first write, and ours alone: an error is told once to each descriptor that was open then.
         self._volumes: dict[int, Directory] = {folder.root.device: _opened_again(folder.root)}
         self._lost: dict[int, SternaError] = {}
@@ -53,16 +53,6 @@ class Syncing:
             except SternaError as error:
                 return error
         return None
-
-    def flush(self) -> None:
-        """Put all that was covered so far on disk; raises LocalFault, and then none of it is known to be there.
-
-        Without syncfs it covers nothing but the root's own names: there ``commit`` is the way.
-        """
-        if self.durable:
-            for error in self._flush_volumes(set(self._volumes)).values():
-                if error is not None:
-                    raise error
 
     def commit(self, drafts: Sequence[Draft], expectations: Sequence[Entry | None]) -> list[SternaError | None]:
         """Data to disk, then the names, then the names to disk; for each draft None once it is durable, or its error.
@@ -96,14 +86,16 @@ class Syncing:
                 name_errors = [errors[draft.device] for draft in names]
             else:
                 data_errors = [_error_of_sync(draft) for draft in data]
-                paths = {path for draft in names for path in _folders_of(draft)}
+                paths = {path for draft in names for path in folders_of(draft.key)}
                 of_path = {path: self._sync_directory(path) for path in paths}
-                name_errors = [next(filter(None, map(of_path.get, _folders_of(draft))), None) for draft in names]
-        current = (
-            {path: self.folder.is_current(path) for path in {draft.parent for draft in names} | {""}} if names else {}
-        )
+                name_errors = [next(filter(None, map(of_path.get, folders_of(draft.key))), None) for draft in names]
+        is_current = {
+            (path, where): self.folder.leads_to(path, *where)
+            for path, where in {(one.parent, one.put_in) for one in names}
+        }
+        root_is_current = not names or self.folder.is_current("")
         for at, draft in enumerate(names):
-            if name_errors[at] is None and not (current[""] and current[draft.parent]):
+            if name_errors[at] is None and not (root_is_current and is_current[draft.parent, draft.put_in]):
                 sentence = f"{printable(draft.shown)}: its folder was moved or replaced while it was put there."
                 name_errors[at] = ObjectChanged(sentence, operation="put in place", key=draft.key)
         return data_errors, name_errors
@@ -184,32 +176,56 @@ class Committer(Generic[Token]):
                 self._failed.append((token, error))
 
     def cycle(self) -> list[tuple[Token, SternaError | None]]:
-        """Flush once, name what has its data on disk; returns what became durable by this flush, and what failed."""
+        """Flush once, name what has its data on disk; returns what became durable by this flush, and what failed.
+
+        Where it raises, which nobody foresees, all that it had in hand is here again, for ``drop``.
+        """
         with self._cycling:
             with self._changing:
                 staged, self._staged = self._staged, []
                 named, self._named = self._named, []
-                results, self._failed = self._failed, []
-            data_errors, name_errors = self._syncing.flush_groups(
-                [draft for draft, _, _ in staged], [draft for draft, _ in named]
-            )
-            results.extend((token, error) for (_, token), error in zip(named, name_errors, strict=True))
-            now_named = []
-            for (draft, expect, token), flushed in zip(staged, data_errors, strict=True):
-                error = _publish(draft, expect, flushed)
-                if error is None:
-                    now_named.append((draft, token))
-                else:
-                    results.append((token, error))
+                failed, self._failed = self._failed, []
+            try:
+                results, now_named = self._cycle(staged, named)
+            except BaseException:
+                with self._changing:
+                    self._staged[:0], self._named[:0], self._failed[:0] = staged, named, failed
+                raise
             with self._changing:
                 self._named.extend(now_named)
-            return results
+            return failed + results
+
+    def _cycle(
+        self, staged: list[tuple[Draft, Entry | None, Token]], named: list[tuple[Draft, Token]]
+    ) -> tuple[list[tuple[Token, SternaError | None]], list[tuple[Draft, Token]]]:
+        data_errors, name_errors = self._syncing.flush_groups(
+            [draft for draft, _, _ in staged], [draft for draft, _ in named]
+        )
+        results = [(token, error) for (_, token), error in zip(named, name_errors, strict=True)]
+        now_named = []
+        for (draft, expect, token), flushed in zip(staged, data_errors, strict=True):
+            error = _publish(draft, expect, flushed)
+            if error is None:
+                now_named.append((draft, token))
+            else:
+                results.append((token, error))
+        return results, now_named
 
     def abandon(self) -> list[Draft]:
         """Take back the drafts that have no name yet: the run ends without them."""
         with self._changing:
             staged, self._staged = self._staged, []
         return [draft for draft, _, _ in staged]
+
+    def drop(self) -> list[Token]:
+        """Give up on all that was staged and not told of, and give its tokens."""
+        with self._changing:
+            staged, self._staged = self._staged, []
+            named, self._named = self._named, []
+            failed, self._failed = self._failed, []
+        for draft, _, _ in staged:
+            draft.discard()
+        return [token for *_, token in staged] + [token for _, token in named] + [token for token, _ in failed]
 
 
 def _publish(draft: Draft, expect: Entry | None, flushed: SternaError | None = None) -> SternaError | None:
@@ -227,12 +243,6 @@ def _publish(draft: Draft, expect: Entry | None, flushed: SternaError | None = N
 def _opened_again(directory: Directory) -> Directory:
     """The same directory by a descriptor of its own."""
     return Directory(os.open(".", os.O_RDONLY | getattr(os, "O_CLOEXEC", 0), dir_fd=directory.fd))
-
-
-def _folders_of(draft: Draft) -> list[str]:
-    """The directory that holds a draft and all above it: each may have been made for its sake."""
-    names = draft.parent.split("/")[:-1]
-    return ["".join(name + "/" for name in names[:depth]) for depth in range(len(names) + 1)]
 
 
 def _error_of_sync(draft: Draft) -> SternaError | None:

@@ -56,9 +56,10 @@ def pages(
     """Yield every regular file below ``root`` whose key is greater than ``start_after``; folders are not entries.
 
     Memory holds the names of the folders between the root and the present one, and one page. A name that cannot be
-    carried becomes a Trouble. One with ``subtree`` (its key ends in ``/``) says that nothing is known of what is
-    below, which is not the same as nothing being there. A file that vanishes while we list is absent. A root that
-    is missing or cannot be read raises SourceUnknown: the listing ends or raises, it is never just short.
+    carried becomes a Trouble. One with ``subtree`` (a folder, its key ends in ``/``, or a link) says that nothing is
+    known of what is below, which is not the same as nothing being there. A file that vanishes while we list is
+    absent. A root that is missing or cannot be read raises SourceUnknown: the listing ends or raises, it is never just
+    short.
     With ``symlinks="skip"`` no link below the root is followed, not even one that is swapped in meanwhile; with
     ``"store"`` none is either, and each is an entry of its own, its key with ``LINK_SUFFIX`` at the end.
 
@@ -172,7 +173,11 @@ class _Walk:
             if device is not None and status.st_dev != device:
                 troubles.append(_elsewhere(prefix + name))
             elif status.st_mode & 0o170000 == 0o100000:
-                entries.append(Entry(prefix + name, status.st_size, status.st_mtime_ns))
+                entries.append(
+                    Entry(
+                        prefix + name, status.st_size, status.st_mtime_ns, "", "", "", status.st_ctime_ns, status.st_ino
+                    )
+                )
             else:
                 troubles.append(_special(prefix + name, status.st_mode))
         level.at = end
@@ -184,7 +189,9 @@ class _Walk:
         if stat.S_ISLNK(status.st_mode):
             # Some file systems say another size, /proc for one.
             size = len(os.fsencode(os.readlink(here, dir_fd=level.fd)))
-            self._page.entries.append(Entry(self._prefix + name, size, status.st_mtime_ns))
+            self._page.entries.append(
+                Entry(self._prefix + name, size, status.st_mtime_ns, "", "", "", status.st_ctime_ns, status.st_ino)
+            )
         else:
             self._page.troubles.append(_special(self._prefix + name, status.st_mode))
 
@@ -305,7 +312,7 @@ class _Walk:
         try:
             together.encode()
         except UnicodeEncodeError:
-            self._take_out_not_utf8(names)
+            self._take_out_not_utf8(level)
         if self._escapes and "%" in together:
             self._read_escapes(level)
         if level.links or (self._symlinks == "store" and LINK_SUFFIX in together):
@@ -341,12 +348,12 @@ class _Walk:
             level.local[name] = item.name
         elif self._symlinks == "skip":
             reason = "is a symbolic link; --symlinks follow takes what it points to, store the link itself"
-            trouble = Trouble(key, reason, skipped=True)
+            trouble = Trouble(key, reason, subtree=True, skipped=True)
         else:
             try:
                 mode = item.stat().st_mode
             except OSError as error:
-                trouble = Trouble(key, f"is a symbolic link that cannot be followed: {_words(error)}")
+                trouble = Trouble(key, f"is a symbolic link that cannot be followed: {_words(error)}", subtree=True)
             else:
                 if stat.S_ISDIR(mode):
                     name += "/"
@@ -355,18 +362,22 @@ class _Walk:
         level.names.append(name)
         level.odd[name] = trouble
 
-    def _take_out_not_utf8(self, names: list[str]) -> None:
+    def _take_out_not_utf8(self, level: _Level) -> None:
         """Names that are not UTF-8 (Python shows their bytes as lone surrogates) cannot be keys (H73)."""
         kept = []
-        for name in names:
+        for name in level.names:
             try:
                 name.encode()
                 kept.append(name)
             except UnicodeEncodeError:
                 shown = os.fsencode(name).decode("utf-8", "backslashreplace")
                 reason = "its name is not UTF-8, so it cannot be a key; rename it"
-                self._page.troubles.append(Trouble(self._prefix + shown, reason, subtree=name[-1] == "/"))
-        names[:] = kept
+                odd = level.odd.get(name)
+                holds = odd.subtree if odd is not None else name[-1] == "/"
+                self._page.troubles.append(
+                    Trouble(self._prefix + shown, reason, subtree=holds, raw=self._prefix + name)
+                )
+        level.names[:] = kept
 
     def _read_escapes(self, level: _Level) -> None:
         """Put the names of keys for those that are escaped. Of two for one key, the second in order is a trouble."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import ctypes
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Final
 
 import msgspec
 
@@ -52,18 +54,76 @@ class Algorithm(msgspec.Struct, frozen=True):
 _known: dict[str, Algorithm] = {}
 
 
+# The release of awscrt whose functions for sums were seen to need nothing of what its import prepares.
+_SEEN: Final = "0.38.1"
+_SUMS: Final = {"CRC64NVME": ("crc64nvme", 8), "CRC32C": ("crc32c", 4), "CRC32": ("crc32", 4)}
+_CHECK: Final = (b"123456789", 0xAE8B14860A799888)  # of CRC64NVME, from its definition
+
+
 def algorithm(name: str) -> Algorithm:
-    """CRC64NVME, CRC32C or CRC32 by name. awscrt is imported here, late: 38 ms and 12 MB that a listing does not need."""
+    """CRC64NVME, CRC32C or CRC32 by name. awscrt is loaded here, late: a listing does not need its 12 MB."""
     if not _known:
-        from awscrt import checksums
-
-        def joined(function: Any) -> Callable[[int, int, int], int]:
-            return lambda first, second, length: int(function(first, second, length))
-
-        _known["CRC64NVME"] = Algorithm("CRC64NVME", 8, checksums.crc64nvme, joined(checksums.combine_crc64nvme))
-        _known["CRC32C"] = Algorithm("CRC32C", 4, checksums.crc32c, joined(checksums.combine_crc32c))
-        _known["CRC32"] = Algorithm("CRC32", 4, checksums.crc32, joined(checksums.combine_crc32))
+        functions = _taken_out() or _imported()
+        for each, (function, width) in _SUMS.items():
+            _known[each] = Algorithm(each, width, *functions[function])
     return _known[name]
+
+
+_Functions = dict[str, tuple[Callable[[Bytes, int], int], Callable[[int, int, int], int]]]
+
+
+def _imported() -> _Functions:
+    """How to sum and how to combine, from awscrt as it is meant to be used."""
+    from awscrt import checksums
+
+    return {
+        function: (getattr(checksums, function), getattr(checksums, f"combine_{function}"))
+        for function, _ in _SUMS.values()
+    }
+
+
+class _MethodDef(ctypes.Structure):
+    """PyMethodDef of Python's stable ABI."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+_ARGUMENTS_AS_TUPLE: Final = 1  # METH_VARARGS
+_kept: list[object] = []  # what the functions made here point to
+
+
+def _taken_out() -> _Functions | None:
+    """The same functions, without an import of their module; None where that cannot be, or is not known to be right.
+
+    The import prepares TLS, reads the system's certificates and measures for 40 ms how the processor's clock jitters,
+    for random numbers: 50 ms of the processor, in each process that moves bytes. The sums need none of it.
+    """
+    import awscrt
+
+    spec = find_spec("_awscrt")
+    if awscrt.__version__ != _SEEN or spec is None or not spec.origin:
+        return None
+    try:
+        library = ctypes.PyDLL(spec.origin)
+        make = ctypes.pythonapi.PyCFunction_NewEx
+        make.argtypes, make.restype = [ctypes.c_void_p, ctypes.py_object, ctypes.py_object], ctypes.py_object
+
+        def function(name: str) -> Any:
+            called = ctypes.cast(getattr(library, f"aws_py_checksums_{name}"), ctypes.c_void_p).value
+            method = _MethodDef(name.encode(), called, _ARGUMENTS_AS_TUPLE, None)
+            _kept.append(method)
+            return make(ctypes.addressof(method), None, None)
+
+        functions = {name: (function(name), function(f"{name}_combine")) for name, _ in _SUMS.values()}
+    except (AttributeError, OSError):  # another build of it, which shows less of itself
+        return None
+    data, right = _CHECK
+    return functions if functions["crc64nvme"][0](data, 0) == right else None
 
 
 def content_md5(data: Bytes) -> str:
@@ -82,8 +142,3 @@ def sum_of(name: str, data: Bytes) -> str:
 def md5_hex(data: Bytes) -> str:
     """What a plain PUT's ETag is on most servers."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def hex_of(encoded: str) -> str:
-    """A base64 checksum as hexadecimal digits."""
-    return base64.b64decode(encoded).hex()

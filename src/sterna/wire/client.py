@@ -203,7 +203,7 @@ class Client:
         return self._signer is not None and not self._pools[0].is_trusted
 
     def allow(self, allowance: Allowance) -> None:
-        """Use no more than this from now on, also for what is in flight; at each endpoint, where there are several."""
+        """Use no more than this from now on, also for what is in flight."""
         self.allowance = allowance
         own = self.divide(allowance)
         self.gate.set_most(min(own.workers, self._most, places_at(own.up), places_at(own.down)))
@@ -232,7 +232,7 @@ class Client:
 
     async def aclose(self) -> None:
         """End the connections."""
-        self.gate.close()
+        await self.gate.aclose()
         for pool in (*self._retired, *self._pools):
             await pool.close()
 

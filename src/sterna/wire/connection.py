@@ -19,6 +19,10 @@ _MOST_INTERIM = 256 * 1024  # bytes of answers 1xx before the real one
 _BODY_LIMIT = 16 * 1024 * 1024  # of an answer that nobody gave a sink or a limit for: a listing page, an error (H39)
 
 
+TOO_LONG = "TooLong"
+"""The code of an answer that announces more than its limit: an object that has grown does so however often it is asked
+for."""
+
 Drain = Callable[[Callable[[memoryview, int], int], int], Awaitable[int]]  # of ``Tap.take``, and the bytes left
 
 
@@ -321,10 +325,12 @@ class Connection(asyncio.BufferedProtocol):
     ) -> None:
         self._sending = True
         transport.write(head)
-        while transport.get_write_buffer_size() and not waiter.done():  # noqa: ASYNC110 - the transport tells no event
+        if transport.get_write_buffer_size():
             await asyncio.sleep(0)  # the loop sends what is buffered at the end of each turn
-        if self._writable_fd < 0:
+        if self._writable_fd < 0 and not waiter.done():
             self._writable_fd = os.dup(transport.get_extra_info("socket").fileno())
+        while transport.get_write_buffer_size() and self._writable_fd >= 0 and not waiter.done():
+            await self._writable()  # the peer has no room yet, not even for the head
         sent = 0
         admitted = self._throttle.up_slice
         while sent < body.length:
@@ -427,7 +433,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _resume_for(self, sink: Sink) -> None:
         """The sink has room again; its exchange may have ended meanwhile, and another one be under way."""
-        if sink is not self._sink or self._waiter is None or self._waiter.done():
+        if sink is not self._sink or not self._is_under_way:
             return
         self.progress_s = self._loop.time()
         if self._overflow:
@@ -442,8 +448,13 @@ class Connection(asyncio.BufferedProtocol):
             if self._body_ended:
                 self._finish()
                 return
-        if self._turn is None:
+        if self._turn is None and self._tap is None:
             self._resume()
+
+    @property
+    def _is_under_way(self) -> bool:
+        """Somebody waits for the answer yet."""
+        return self._waiter is not None and not self._waiter.done()
 
     def _resume(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -533,7 +544,10 @@ class Connection(asyncio.BufferedProtocol):
             self._pour(self._view[start : start + rest])
             self._lend_or_pause()
         elif length > self._limit:
-            raise Corrupt(f"The server answers with {length} bytes where at most {self._limit} are due.")
+            raise Corrupt(
+                f"The server answers with {length} bytes where at most {self._limit} are due.",
+                code=TOO_LONG if status == 200 else "",
+            )
         elif self._left:
             self._body = bytearray(length)
             self._body_view = memoryview(self._body)
@@ -548,7 +562,8 @@ class Connection(asyncio.BufferedProtocol):
         """Let the sink read the rest of a large body itself, where it can; else stop reading while it is full."""
         sink, transport = cast(Sink, self._sink), cast(asyncio.Transport, self._transport)
         drain = sink.drain
-        if drain is not None and self._left >= LEAST and self._throttle.down is None:
+        is_ready = not sink.is_full and not self._overflow  # else its thread would have nowhere to put what it reads
+        if drain is not None and is_ready and self._left >= LEAST and self._throttle.down is None:
             self._tap = tap_of(self._loop, transport)
         if drain is not None and self._tap is not None:
             self._pause()
@@ -557,27 +572,35 @@ class Connection(asyncio.BufferedProtocol):
             self._pause()
 
     async def _drain(self, drain: Drain, tap: Tap) -> None:
-        """Have the sink read until all has come, the exchange has ended, or a limit is set: then it is read here again."""
+        """Have the sink read until all has come, the exchange has ended, or a limit is set: then it is read here again.
+
+        Whether the connection serves another exchange afterwards says nothing of this one.
+        """
         error: BaseException | None = None
         try:
-            while self._left and self.reusable and self._throttle.down is None:
+            while self._left and self._is_under_way and self._throttle.down is None:
                 count = await drain(tap.take, self._left)
                 self._left -= count
                 self.moved += count
                 if count:
                     self.progress_s = self._loop.time()
-                if self._left and self.reusable:
+                if self._left and self._is_under_way:
                     await tap.readable(self._left)
-        except BaseException as caught:
+        except BaseException as caught:  # whatever it is, somebody waits for it
             error = caught
         self._tap = None
         tap.close()
+        if isinstance(error, asyncio.CancelledError):  # the loop ends; nobody else cancels this
+            self._fail(ConnectionLost("The connection was given up."))
+            raise error
         if error is not None:
             self._fail(error)
-        elif not self._left:
+            return
+        if not self._left:
             self._finish()
-        if self.reusable:
-            self._resume()
+        elif not self._is_under_way:
+            return  # whoever gave up closes it
+        self._resume()  # for the next exchange, or the rest of this one
 
     def _pour(self, data: memoryview | bytes | bytearray) -> None:
         """Copy what came together with the head, or without an announced length, into the sink; what it has no room
@@ -650,6 +673,6 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def fail(self, error: SternaError) -> None:
-        """End the exchange under way with ``error``: the pool's watch found that it stalls."""
+    def fail(self, error: BaseException) -> None:
+        """End the exchange under way with ``error``: the pool's watch found that it stalls, or can watch no more."""
         self._fail(error)

@@ -20,4 +20,7 @@ def moment_s(stamp: bytes) -> float:
             return datetime(year, _MONTHS[stamp[8:11]], day, hour, minute, second, tzinfo=UTC).timestamp()
     from email.utils import parsedate_to_datetime
 
-    return parsedate_to_datetime(stamp.decode("latin-1")).timestamp()
+    try:
+        return parsedate_to_datetime(stamp.decode("latin-1")).timestamp()
+    except OverflowError as error:  # in a zone that no place can have
+        raise ValueError(f"{stamp!r} is no date") from error

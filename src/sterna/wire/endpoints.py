@@ -101,7 +101,7 @@ class Endpoint(msgspec.Struct, frozen=True, dict=True):
 
 
 def endpoints_for(addressing: Addressing, bucket: str, region: str = "") -> tuple[Endpoint, ...]:
-    """All endpoints through which a bucket is reached; an empty bucket gives those for requests about none.
+    """The endpoints through which a bucket is reached, one so far; an empty bucket gives those for requests about none.
 
     ``region`` is what is known by now (a profile's, a corrected one) and goes before the addressing's. Raises
     WrongSetting with one sentence for whatever cannot be right.
@@ -248,6 +248,11 @@ def _partition(region: str) -> str:
 
 
 def _refuse_contradictions(addressing: Addressing) -> None:
+    if len(set(addressing.urls)) > 1:
+        raise WrongSetting(
+            "--endpoint-url names more than one server, and requests go to one; leave the others off. Where source and"
+            " destination are on different servers, give --source-endpoint-url and --destination-endpoint-url."
+        )
     switches = {"--dualstack": addressing.dualstack, "--fips": addressing.fips, "--accelerate": addressing.accelerate}
     for name, is_on in switches.items():
         if is_on and addressing.urls:

@@ -21,7 +21,7 @@ _SPARE: Final = 1.5  # times what it used, for one that does not need all
 
 
 class Allowance(msgspec.Struct, frozen=True):
-    """What a process may use at each endpoint: requests in flight, bytes of buffers, and, None for all that comes,
+    """What a process may use of one side: requests in flight, bytes of buffers, and, None for all that comes,
     bytes of objects sent and received and requests begun in a second."""
 
     workers: int

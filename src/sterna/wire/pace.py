@@ -173,7 +173,8 @@ class Gate:
             self._wake(grown)
             self.on_growth()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """End the adapting task."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task])

@@ -59,7 +59,6 @@ class Pool:
         self.taps_bodies = CAN_SHARE and not (proxy is not None and proxy.is_tls)
         self.has_answered = False
         self._is_retired = False
-        self.opened = 0
         # What a plain HTTP proxy wants before the path and among the headers; nothing through a tunnel.
         plain = proxy is not None and not endpoint.is_tls
         grant = f"proxy-authorization: {proxy.authorization}\r\n" if plain and proxy and proxy.authorization else ""
@@ -121,10 +120,10 @@ class Pool:
             raise ConnectionLost(
                 f"{where} cannot be reached: {_words(error)}; check --endpoint-url and the network."
             ) from None
-        self.opened += 1
         self._busy.add(connection)
         if self._watch is None or self._watch.done():
             self._watch = self._loop.create_task(self._end_stalled())
+            self._watch.add_done_callback(self._watch_ended)
         return connection
 
     async def _open(self) -> Connection:
@@ -264,6 +263,12 @@ class Pool:
                     connection.close()
             self._idle = kept
 
+    def _watch_ended(self, watch: asyncio.Task[None]) -> None:
+        """A fault of ours in the watch fails what it watched: unwatched, an exchange may wait for ever."""
+        if not watch.cancelled() and (fault := watch.exception()) is not None:
+            for connection in list(self._busy):
+                connection.fail(fault)
+
     def _idle_s(self, connection: Connection) -> float:
         return self._timeouts.idle_s * (self._timeouts.patience if connection.is_patient else 1)
 
@@ -271,6 +276,7 @@ class Pool:
         """End every connection."""
         if self._watch is not None:
             self._watch.cancel()
+            await asyncio.wait([self._watch])
         for connection in [*self._busy, *(connection for connection, _ in self._idle)]:
             connection.close()
         self._busy.clear()

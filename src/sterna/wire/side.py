@@ -11,7 +11,7 @@ from sterna.wire.retry import Retries
 
 
 class Side(msgspec.Struct, frozen=True):
-    """The settings of one side. ``addressing.urls`` may hold several endpoints of the same bucket."""
+    """The settings of one side."""
 
     addressing: Addressing = msgspec.field(default_factory=Addressing)
     identity: Identity = msgspec.field(default_factory=Identity)

@@ -12,7 +12,7 @@ import ssl
 import struct
 import termios
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from sterna.model.errors import ConnectionLost
 from sterna.model.units import KIB, MIB
@@ -169,8 +169,8 @@ class TlsTap(Tap):
             self._transport.give_back()
 
 
-async def until_ended(task: asyncio.Task[None]) -> None:
-    """Wait for a task that must not be left alone, also when this one is cancelled meanwhile, however often."""
+async def until_ended(task: asyncio.Future[Any]) -> None:
+    """Wait for what must not be left alone, a task or a thread, also when this one is cancelled meanwhile, however often."""
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

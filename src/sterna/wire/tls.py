@@ -84,8 +84,9 @@ class TlsTransport(asyncio.Transport):
     close_notify is no ``eof_received``: only ``connection_lost`` tells of it.
     """
 
-    __slots__ = ("_backlog", "_high", "_is_closing", "_is_full", "_is_lent", "_is_paused", "_loop", "_low", "_protocol",
-                 "_read_waits", "_reads", "_socket", "_unsent", "_write_waits", "_writes")  # fmt: skip
+    __slots__ = ("_backlog", "_high", "_is_closing", "_is_full", "_is_lent", "_is_paused", "_is_soon", "_loop", "_low",
+                 "_protocol", "_read_waits", "_reads", "_socket", "_unsent", "_write_waits",
+                 "_writes")  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, connected: ssl.SSLSocket, protocol: asyncio.BufferedProtocol
@@ -100,6 +101,7 @@ class TlsTransport(asyncio.Transport):
         self._is_paused = self._is_lent = self._is_closing = False
         self._is_full = False  # the protocol was told to pause writing
         self._reads = self._writes = False  # the loop watches the socket for it
+        self._is_soon = False  # the loop is to read once more, whatever it sees of the socket
         self._read_waits = self._write_waits = False  # for the other: a change of keys needs both directions
         self._watch()
 
@@ -156,7 +158,7 @@ class TlsTransport(asyncio.Transport):
             if wanted:
                 self._loop.add_reader(self._socket.fileno(), self._read_ready)
                 if self._socket.pending():  # decrypted already: no event will tell of it
-                    self._loop.call_soon(self._read_ready)
+                    self._read_soon()
             else:
                 self._loop.remove_reader(self._socket.fileno())
 
@@ -183,7 +185,16 @@ class TlsTransport(asyncio.Transport):
                 self._end(None)
                 return
             self._asked(self._protocol.buffer_updated, count)
-        self._loop.call_soon(self._read_ready)
+        self._read_soon()  # beside the loop's own event, which is not told of what the library holds
+
+    def _read_soon(self) -> None:
+        if not self._is_soon:
+            self._is_soon = True
+            self._loop.call_soon(self._read_again)
+
+    def _read_again(self) -> None:
+        self._is_soon = False
+        self._read_ready()
 
     def _asked(self, call: Callable[[int], T], count: int) -> T:
         """The protocol's answer. What it does not catch itself ends the connection, and is the loop's to report."""
@@ -228,7 +239,7 @@ class TlsTransport(asyncio.Transport):
     def _flush(self) -> None:
         while self._backlog:
             try:
-                self._socket.send(self._backlog[0])
+                sent = self._socket.send(self._backlog[0])
             except ssl.SSLWantWriteError:
                 self._watch_writable(wanted=True)
                 return
@@ -238,7 +249,9 @@ class TlsTransport(asyncio.Transport):
             except OSError as error:
                 self._end(error)
                 return
-            self._unsent -= len(self._backlog.popleft())
+            piece = self._backlog.popleft()
+            assert sent == len(piece), "the library sends all of a piece or tells of none of it"
+            self._unsent -= len(piece)
         self._watch_writable(wanted=False)
 
     def _watch_writable(self, *, wanted: bool) -> None:

@@ -37,8 +37,9 @@ _USUAL_RECORD = re.compile(
 _BEGIN = re.compile(rb"\s*+(?:<\?xml[^<>]*+>\s*+)?<ListBucketResult[\s>]")
 _FIELD = {
     name: re.compile(f"<{name}>([^<]*)</{name}>")
-    for name in ("KeyCount", "IsTruncated", "NextContinuationToken", "NextMarker", "EncodingType")
+    for name in ("KeyCount", "IsTruncated", "NextContinuationToken", "NextMarker", "EncodingType", "MaxKeys")
 }
+_PAGE_KEYS = 1000  # in a page, unless fewer were asked for
 _XML_LIMIT = 16 * 1024 * 1024
 _MOST_MARKS = 200_000  # tags and attributes: twice those of 10,000 buckets, nine times those of a page (H101)
 
@@ -120,8 +121,9 @@ def check_page(response: Response) -> None:
         parse_document(body, "ListBucketResult", "List")
 
 
-def parse_page(body: bytes | bytearray) -> Page:
-    """Parse a ListObjectsV2 (or V1) answer; raises Corrupt where it is cut, is something else, or miscounts itself.
+def parse_page(body: bytes | bytearray, asked: int = _PAGE_KEYS) -> Page:
+    """Parse a ListObjectsV2 (or V1) answer for up to ``asked`` keys; raises Corrupt where it is cut, is something else,
+    miscounts itself, or does not say whether more follows.
 
     The fast way takes the records by one pattern, 1.3 µs a key; it is believed only when the document begins and ends
     as it must and the records are as many as opening tags and as KeyCount says. Everything else goes through expat.
@@ -135,7 +137,7 @@ def parse_page(body: bytes | bytearray) -> Page:
         or b"<!" in body
         or b"<CommonPrefixes" in body
     ):
-        return _parse_page_by_expat(body)
+        return _parse_page_by_expat(body, asked)
     text = body.decode("utf-8", "surrogateescape")
     total = text.count("<Contents")
     records = _USUAL_RECORD.findall(text)
@@ -143,21 +145,22 @@ def parse_page(body: bytes | bytearray) -> Page:
         found = re.findall(_RECORD, text, re.ASCII)
         records = [(key, at, _etag(etag), size, kind) for key, at, etag, size, kind in found if key and size]
     if not records or len(records) != total:
-        return _parse_page_by_expat(body)
+        return _parse_page_by_expat(body, asked)
     outside = text[: text.index("<Contents>")] + text[text.rindex("</Contents>") :]
     count, token, kind = (_field(name, outside) for name in ("KeyCount", "NextContinuationToken", "EncodingType"))
-    if count is not None and count.strip() != str(total):
-        return _parse_page_by_expat(body)
+    more = _field("IsTruncated", outside)
+    if (count is not None and count.strip() != str(total)) or (more is None and "<IsTruncated" in outside):
+        return _parse_page_by_expat(body, asked)
     old = _is_old(count, token, "<Marker" in outside)
-    truncated = (_field("IsTruncated", outside) or "").strip() == "true"
     following = token or (not old and _field("NextMarker", outside)) or ""
+    truncated = _is_truncated(more, following, total, _field("MaxKeys", outside) or asked)
     times, shared = _Times(), _Shared()
     try:
         if _is_odd("".join([record[0] for record in records]), is_url=kind == "url"):
             records = [(_key(key, kind == "url"), *others) for key, *others in records]
         entries = [Entry(key, int(size), times[at], etag, shared[storage]) for key, at, etag, size, storage in records]
     except ValueError:
-        return _parse_page_by_expat(body)
+        return _parse_page_by_expat(body, asked)
     return Page(entries, [], truncated, _token(following), old)
 
 
@@ -169,6 +172,23 @@ def _field(name: str, text: str) -> str | None:
 def _is_old(count: str | None, token: str | None, has_marker: bool) -> bool:
     """Whether a page answers the first version: it repeats the marker, and has neither the count nor the token."""
     return has_marker and count is None and not token
+
+
+def _is_truncated(more: str | None, following: str, shown: int, most: str | int) -> bool:
+    """Whether more follows a page of ``shown`` keys that could have had ``most``. Raises Corrupt where it does not say: it
+    is for a plain no that what is not listed may be deleted (H76).
+
+    A page without the element ends the listing where it is not full, and tells of nothing that follows.
+    """
+    word = (more or "").strip().lower()
+    if word in ("true", "false"):
+        return word == "true"
+    if more is None and following:
+        return True
+    text = str(most).strip()
+    if more is None and text.isascii() and text.isdigit() and len(text) < 10 and shown < int(text):
+        return False
+    raise Corrupt("The listing does not say whether it goes on; it may not be complete.", operation="List")
 
 
 class _Times(dict[str, int]):
@@ -243,7 +263,7 @@ def _minute_ns(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
-def _parse_page_by_expat(body: bytes) -> Page:
+def _parse_page_by_expat(body: bytes, asked: int) -> Page:
     element = parse_document(body, "ListBucketResult", "List")
     encoded = element.findtext("EncodingType") == "url"
 
@@ -276,8 +296,10 @@ def _parse_page_by_expat(body: bytes) -> Page:
         raise Corrupt(
             f"The listing says {printable(count)[:20]} keys and shows {len(entries) + len(prefixes)}.", operation="List"
         )
-    truncated = (element.findtext("IsTruncated") or "").strip() == "true"
     token = element.findtext("NextContinuationToken")
     old = _is_old(count, token, element.find("Marker") is not None)
     following = token or (not old and element.findtext("NextMarker")) or ""
+    truncated = _is_truncated(
+        element.findtext("IsTruncated"), following, len(entries) + len(prefixes), element.findtext("MaxKeys") or asked
+    )
     return Page(entries, prefixes, truncated, following, old)

@@ -70,6 +70,19 @@ def _wrong_base64(value: str) -> str:
 
 
 @dataclass(frozen=True)
+class HeadLength(Kind):
+    """The answer to a HEAD tells another length than the object has; None: it tells none."""
+
+    length: int | None = None
+
+    def downward(self, exchange: Exchange, fault: Fault, answer: Answer) -> None:
+        if answer.no_body and answer.status == 200:
+            fault.hit()
+            answer.set("Content-Length", None)
+            answer.length = self.length
+
+
+@dataclass(frozen=True)
 class WrongContentLength(Kind):
     """Content-Length is off by ``delta``; the body is as it was, and the connection is closed after it."""
 

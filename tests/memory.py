@@ -1,4 +1,4 @@
-"""A store in a dictionary: for tests and for reading the contract."""
+"""A store in a dictionary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from sterna.model.entry import Entry
 from sterna.model.errors import ObjectGone, Refused
-from sterna.stores.store import Capabilities, StorePage
+from sterna.stores.store import StorePage
 
 
 class MemoryStore:
@@ -20,10 +20,6 @@ class MemoryStore:
         self._seconds = 1_600_000_000
         for key, data in (contents or {}).items():
             self._put(key, data)
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return Capabilities()
 
     async def pages(self, start_after: str = "") -> AsyncIterator[StorePage]:
         keys = sorted(key for key in self._entries if key > start_after)

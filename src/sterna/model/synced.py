@@ -1,0 +1,61 @@
+"""What was seen of one key on both sides when they were the same."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sterna.model.entry import Entry
+
+
+class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What was seen of one key on one side. What a side does not have stays empty: a file has no ETag, an object no inode.
+
+    The journal keeps it as a packed array: members may be added at the end, with a default, and never leave or change
+    places.
+    """
+
+    size: int
+    mtime_ns: int = 0
+    etag: str = ""
+    checksum: str = ""  # NAME:value
+    version: str = ""
+    ctime_ns: int = 0
+    inode: int = 0
+    device: int = 0
+
+    @classmethod
+    def of(cls, entry: Entry) -> Seen:
+        """What a listing or a look said."""
+        return cls(entry.size, entry.mtime_ns, entry.etag, "", entry.version, entry.ctime_ns, entry.inode)
+
+
+class Synced(msgspec.Struct, frozen=True, gc=False):
+    """One key of the last-synced tree: what both sides had when they were last seen to be the same.
+
+    ``run`` is the number of the run that saw it, filled in by the journal. ``is_sure`` is False where a power cut may have
+    taken the file since: it was not flushed (``--no-fsync``), and the machine has been started anew.
+    """
+
+    key: str
+    source: Seen | None
+    target: Seen | None
+    run: int = 0
+    is_sure: bool = True
+
+
+def mark(source: Seen | Entry, target: Seen | Entry) -> bytes:
+    """All by which a pair of one size is known to be what it was, in a few bytes to compare: of a file size, time, ctime
+    and inode, of an object size and ETag. Empty where one of these is not known: then it is like nothing.
+
+    0.2 µs, where reading both sides of a row takes 1.2.
+    """
+    if source.etag:
+        if target.etag:
+            return _pack((source.size, source.etag, target.etag))
+        source, target = target, source
+    if not (source.ctime_ns and target.etag):
+        return b""
+    return _pack((source.size, source.mtime_ns, source.ctime_ns, source.inode, target.etag))
+
+
+_pack = msgspec.msgpack.Encoder().encode

@@ -1,0 +1,60 @@
+"""Decide by what earlier runs saw whether two sides are still the same: no I/O, no clock."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+from sterna.model.entry import Entry
+from sterna.model.synced import Seen, Synced
+
+
+class Same(enum.Enum):
+    """What stands for a row that was compared already: both sides are as they were."""
+
+    SAME = enum.auto()
+
+
+SAME = Same.SAME
+
+Known = Mapping[str, Synced | Same]
+"""What the last-synced tree has of the keys of a page: nothing, a row, or that it is as it was."""
+
+OTHER_TIME = "the file has another time than when it was last synced"
+"""Then the time that the object keeps may say that the file was edited, before anything is read."""
+
+
+def judged(source: Entry, target: Entry, row: Synced | Same | None) -> str | None:
+    """Hold a pair of one size against what both sides had when they were last the same.
+
+    Empty where both still are that version. A sentence where one is not, though its size is the same: only the content
+    tells. None where nothing is known: of this key, of a file that was not on disk before the machine went down, or of an
+    object whose server told no ETag.
+    """
+    if row is SAME:
+        return ""
+    if row is None or not row.is_sure or row.source is None or row.target is None:
+        return None
+    one = _version(source, row.source)
+    if one is None:
+        return None
+    other = _version(target, row.target)
+    return None if other is None else one or other
+
+
+def _version(entry: Entry, seen: Seen) -> str | None:
+    if entry.size != seen.size:
+        return None
+    if entry.etag:
+        if not seen.etag:
+            return None
+        return "" if entry.etag == seen.etag else "the object was replaced since it was last synced"
+    if entry.mtime_ns != seen.mtime_ns:
+        return OTHER_TIME
+    if not entry.ctime_ns:
+        return None
+    if not seen.ctime_ns:
+        return "the file was last changed in the moment in which it was read"
+    if entry.ctime_ns != seen.ctime_ns or entry.inode != seen.inode:
+        return "something of the file was changed since it was last synced, though it has its size and time"
+    return ""
