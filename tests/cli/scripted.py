@@ -44,6 +44,22 @@ async def stalls(emit: Emit, tally: Tally, stop: Stop) -> None:
     await asyncio.sleep(60)
 
 
+async def parks_and_stalls(emit: Emit, tally: Tally, stop: Stop) -> None:
+    """Work of which some is given up when it is asked to end, and one object does not hear."""
+    tally.planned_objects = 6
+    tally.done_objects, tally.there_objects, tally.failed_objects, tally.left_objects = 1, 1200, 2, 1
+    tally.ended_objects = 5  # one of those that are there was looked at
+    print("ready", file=sys.stderr, flush=True)
+    await asyncio.sleep(60)
+
+
+async def finds_one(emit: Emit, tally: Tally, stop: Stop) -> None:
+    """A single object, and it does not hear."""
+    tally.planned_objects, tally.planning_done, tally.there_objects = 1, True, 1
+    print("ready", file=sys.stderr, flush=True)
+    await asyncio.sleep(60)
+
+
 async def blocks_a_thread(emit: Emit, tally: Tally, stop: Stop) -> None:
     """Work that ends when asked, but leaves a thread in the kernel that the interpreter's exit would wait for."""
     threading.Thread(target=time.sleep, args=(60,)).start()
@@ -70,6 +86,8 @@ SCRIPTS = {
     "surprise": OnTheRealLoop(outcomes=done(1), error=ZeroDivisionError("canary-secret")),
     "parks": OnTheRealLoop(before=parks, summary={"uploaded": 12, "left": 8}),
     "stalls": OnTheRealLoop(before=stalls),
+    "parks and stalls": OnTheRealLoop(before=parks_and_stalls),
+    "finds one": OnTheRealLoop(before=finds_one),
     "blocks": OnTheRealLoop(before=blocks_a_thread, summary={"uploaded": 12, "left": 8}),
     "moves": OnTheRealLoop(before=moves, summary={"uploaded": 30}),
     "lists": OnTheRealLoop(pages=[[Row(f"key-{number}", number) for number in range(1000)]] * 100),

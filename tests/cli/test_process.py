@@ -69,7 +69,12 @@ def test_h109_one_signal_ends_a_run_in_good_order(number: signal.Signals, code: 
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert process.returncode == code
-    assert "stopping: what is in flight may end; press Ctrl-C again to leave at once" in err
+    again = {
+        signal.SIGINT: "; press Ctrl-C again to leave at once",
+        signal.SIGTERM: "; a second signal ends it at once",
+        signal.SIGHUP: "",
+    }[number]
+    assert f"stopping: what is in flight may end{again}" in err.splitlines()
     assert out.splitlines()[-1].startswith("INTERRUPTED: 12 of 20 objects are in place, 8 objects are left")
 
 
@@ -112,6 +117,34 @@ def test_h109_a_second_signal_ends_it_at_once() -> None:
         assert time.monotonic() - began < 2
     assert process.returncode == 130
     assert "left at once" in err
+
+
+@pytest.mark.parametrize(
+    ("script", "ends", "words"),
+    [
+        (
+            "parks and stalls",
+            ("tree", "s3://bucket/p"),
+            "1,201 objects are in place, 2 are left, 2 failed, and not all was listed; the same command goes on",
+        ),
+        (
+            "finds one",
+            ("s3://bucket/p", "tree"),
+            "1 object is in place, 1 is left; the same command goes on, and removes what is unfinished (.sterna-….part)",
+        ),
+    ],
+)
+def test_h109_who_leaves_at_once_is_told_what_is_there_and_what_is_not(
+    script: str, ends: tuple[str, str], words: str
+) -> None:
+    with started(script, "sync", *ends) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        process.stderr.readline()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=10)
+    assert err.splitlines()[-1] == f"sterna: left at once: {words}."
 
 
 def test_h109_one_press_that_arrives_twice_is_one() -> None:

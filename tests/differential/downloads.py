@@ -163,9 +163,7 @@ DOWNLOADS = (
         source={"a/b": b"1", "c": b"2"},
         target={"a": b"1"},
         both="--delete",
-        ours="+c",
-        because="A file in the place of a folder",
-        differs=(*only_with("sterna", "a"), *only_with("aws", "a/b"), *codes(0, 1)),
+        ours="-a +a/b +c",
     ),
     # What is deleted
     _Down(

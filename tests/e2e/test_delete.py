@@ -12,7 +12,7 @@ import pytest
 from sterna.stores.names import is_abandoned, temporary_name
 from tests.conftest import Done, Sterna
 from tests.e2e.trees import LONG_AGO_NS, plant, tree
-from tests.faults.front import Front
+from tests.faults.front import ACCESS_DENIED, Front, StallBeforeRequest
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
@@ -431,6 +431,9 @@ def test_a_plan_is_applied_over_a_file_where_a_folder_is_needed(sterna: Sterna, 
     assert done.code == 0, said(done)
     assert tree(folder) == OVER
     assert "4 deleted" in done.out
+    again = sterna("apply", "plan")
+    assert again.code == 0, said(again)
+    assert "deleted" not in again.out
 
 
 def test_a_plan_leaves_a_file_where_a_folder_is_needed_that_was_changed_since(
@@ -456,3 +459,186 @@ def test_a_plan_deletes_no_file_in_the_way_of_what_the_source_has_no_more(
     done = sterna("apply", "plan")
     assert done.code == 6, said(done)
     assert tree(folder) == OLD | {"z": b"z"}
+
+
+# A folder where a file is needed
+
+FILE = {"blk": b"a file now", "k": b"k"}
+FOLDER = {"blk/x": b"x", "blk/deep/er": b"y", "blk/deep/est": b"z", "k": b"k", "old": b"o"}
+
+
+@pytest.mark.parametrize("way", ["sync", "plan"])
+@pytest.mark.parametrize("trash", [False, True], ids=("", "trash"))
+def test_a_folder_where_a_file_is_needed_goes_first(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path, way: str, trash: bool
+) -> None:
+    fill(bucket, FILE)
+    folder = plant(tmp_path / "tree", FOLDER)
+    to_trash = ("--trash", tmp_path / "trash") if trash else ()
+    dry = sterna("sync", "--delete", "--dry-run", bucket.url("p"), folder)
+    assert dry.code == 0, said(dry)
+    if way == "sync":
+        done = sterna("sync", "--delete", bucket.url("p"), folder, *to_trash)
+    else:
+        assert sterna("plan", "--delete", bucket.url("p"), folder, "-o", "plan", *to_trash).code == 0
+        done = sterna("apply", "plan")
+    assert done.code == 0, said(done)
+    assert tree(folder) == FILE
+    assert "4 deleted" in done.out, said(done)
+    if trash:
+        [run] = (tmp_path / "trash").iterdir()
+        assert {key: body for key, body in tree(run).items() if key != "k"} == {
+            key: body for key, body in FOLDER.items() if key != "k"
+        }
+    if way == "plan":
+        again = sterna("apply", "plan")
+        assert again.code == 0, said(again)
+        assert "deleted" not in again.out
+    assert does_nothing(sterna("sync", "--delete", bucket.url("p"), folder))
+
+
+@pytest.mark.parametrize("way", ["sync", "dry", "plan"])
+def test_a_folder_with_more_in_it_than_is_due_stays_and_a_dry_run_says_so(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path, way: str
+) -> None:
+    fill(bucket, FILE)
+    folder = plant(tmp_path / "tree", FOLDER | {"blk/deep/kept": b"mine"})
+    options = ("--delete", "--exclude", "**/kept", bucket.url("p"), folder)
+    if way == "plan":
+        done = sterna("plan", *options, "-o", "plan")
+    else:
+        done = sterna("sync", *options, *(("--dry-run",) if way == "dry" else ()))
+    assert done.code == 1, said(done)
+    assert "a folder" in said(done)
+    assert "and a file is needed there" in said(done)
+    assert "4 deletions were left undone" in said(done)
+    assert tree(folder) == FOLDER | {"blk/deep/kept": b"mine"}
+
+
+@pytest.mark.parametrize("trash", [False, True], ids=("", "trash"))
+@pytest.mark.parametrize("apply", [False, True], ids=("", "apply"))
+@pytest.mark.parametrize(
+    ("new", "old", "failing"),
+    [
+        ({"0": b"0", "a/b": b"AB"}, {"a": b"precious"}, "p/a/b"),
+        ({"0": b"0", "a": b"AB"}, {"a/b": b"precious", "a/c/d": b"too"}, "p/a"),
+    ],
+    ids=("file", "folder"),
+)
+def test_what_was_in_the_way_is_back_where_nothing_came(
+    sterna: Sterna,
+    bucket: Bucket,
+    tmp_path: Path,
+    front: Front,
+    new: dict[str, bytes],
+    old: dict[str, bytes],
+    failing: str,
+    apply: bool,
+    trash: bool,
+) -> None:
+    fill(bucket, new)
+    folder = plant(tmp_path / "tree", old)
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    front.fault(("Get", "GetRange"), kind=ACCESS_DENIED, nth="always", key=failing)
+    to_trash = ("--trash", tmp_path / "trash") if trash else ()
+    if apply:
+        planned = sterna("plan", "--delete", bucket.url("p"), folder, "-o", "plan", *to_trash)
+        assert planned.code == 0, said(planned)
+        done = sterna("apply", "plan")
+    else:
+        done = sterna("sync", "--delete", bucket.url("p"), folder, *to_trash)
+    assert done.code == 1, said(done)
+    assert {key: body for key, body in tree(folder).items() if key != "0"} == old
+    assert times.items() <= {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}.items()
+    assert not list(folder.rglob(".sterna-*"))
+    assert f"{len(old)} deletion" in said(done)
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=("Ctrl-C", "killed"))
+@pytest.mark.parametrize(
+    ("new", "old"), [({"a/b": b"AB"}, {"a": b"precious"}), ({"a": b"AB"}, {"a/b": b"precious"})], ids=("file", "folder")
+)
+def test_a_run_that_ends_before_what_was_to_come_leaves_nothing_behind(
+    sterna: Sterna,
+    bucket: Bucket,
+    tmp_path: Path,
+    front: Front,
+    new: dict[str, bytes],
+    old: dict[str, bytes],
+    killed: bool,
+) -> None:
+    fill(bucket, new)
+    folder = plant(tmp_path / "tree", old)
+    stall = front.fault(("Get", "GetRange"), kind=StallBeforeRequest(), nth="always")
+    started = sterna.start("sync", "--delete", bucket.url("p"), folder)
+    stall.wait_until_hit()
+    if killed:
+        started.send(signal.SIGKILL)
+        started.wait(10)
+        assert [path.name[:8] for path in folder.rglob("*") if path.is_file()] == [".sterna-"]
+    else:
+        started.send(signal.SIGINT)
+        assert started.wait(10).code == 130
+        assert tree(folder) == old
+    front.remove(stall)
+    assert sterna("sync", "--delete", bucket.url("p"), folder).code == 0
+    assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == new
+
+
+# A folder that became a file since the plan was made
+
+
+@pytest.mark.parametrize("when", ["before", "since"])
+def test_a_folder_of_the_source_that_became_a_file_has_no_keys_below_it(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path, server: Server, when: str
+) -> None:
+    if when == "before" and not server.facts.any_key:
+        pytest.skip("keys are paths of a folder")
+    folder = plant(tmp_path / "tree", {"k": b"k", "blk/x": b"x"} if when == "since" else {"k": b"k", "blk": b"file"})
+    if when == "before":
+        fill(bucket, {"blk/x": b"x"})
+    assert sterna("plan", "--delete", folder, bucket.url("p"), "-o", "plan").code == 0
+    if when == "since":
+        (folder / "blk/x").unlink()
+        (folder / "blk").rmdir()
+        (folder / "blk").write_bytes(b"file")
+    done = sterna("apply", "plan")
+    if when == "since":
+        assert done.code == 6, said(done)
+        assert "The source does not have it any more" in said(done)
+    else:
+        assert done.code == 0, said(done)
+        assert below(bucket) == {"k": b"k", "blk": b"file"}
+
+
+def test_a_folder_of_the_destination_that_became_a_file_has_drifted(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path
+) -> None:
+    fill(bucket, {"blk/x": b"new words"})
+    folder = plant(tmp_path / "tree", {"blk/x": b"x"})
+    assert sterna("plan", bucket.url("p"), folder, "-o", "plan").code == 0
+    (folder / "blk/x").unlink()
+    (folder / "blk").rmdir()
+    (folder / "blk").write_bytes(b"file")
+    done = sterna("apply", "plan")
+    assert done.code == 6, said(done)
+    assert "The destination does not have it any more" in said(done)
+    assert tree(folder) == {"blk": b"file"}
+
+
+@pytest.mark.parametrize("up", [True, False], ids=("up", "down"))
+def test_what_a_plan_deleted_before_is_not_counted_as_deleted_again(
+    sterna: Sterna, bucket: Bucket, tmp_path: Path, up: bool
+) -> None:
+    both = {"k": b"k"}
+    fill(bucket, both if not up else both | FOLDER)
+    folder = plant(tmp_path / "tree", both if up else both | FOLDER)
+    ends = (folder, bucket.url("p")) if up else (bucket.url("p"), folder)
+    assert sterna("plan", "--delete", *ends, "-o", "plan").code == 0
+    first = sterna("apply", "plan")
+    assert first.code == 0, said(first)
+    assert "4 deleted" in first.out
+    again = sterna("apply", "plan")
+    assert again.code == 0, said(again)
+    assert "deleted" not in again.out
+    assert f"{4 if up else 5} unchanged" in again.out

@@ -111,6 +111,28 @@ def test_4_a_folder_that_does_not_exist(sterna: Sterna, server: Server, tmp_path
     assert says(done, "nowhere")
 
 
+def test_4_a_file_where_a_folder_is_needed(sterna: Sterna, server: Server, source: Path) -> None:
+    for arguments in (["sync"], ["plan", "-o", str(source / "plan")], ["why", "a.txt"]):
+        done = sterna(*arguments, source / "a.txt", "s3://bucket-of-mine/p")
+        assert done.code == 4, done.err
+        assert says(done, "a.txt is a file, not a folder; use sterna copy for one file.")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_2_a_destination_folder_that_cannot_be_made(sterna: Sterna, bucket: Bucket) -> None:
+    bucket.put("p/a", b"a")
+    done = sterna("sync", bucket.url("p"), "/proc/x")
+    assert done.code == 2, done.err
+    assert says(done, "The destination /proc/x cannot be made")
+
+
+def test_2_a_bucket_whose_name_cannot_be_one(sterna: Sterna, server: Server, source: Path) -> None:
+    done = sterna("sync", source, "s3://Bad_Bucket/p")
+    assert done.code == 2, done.err
+    assert says(done, "Bad_Bucket does not exist, and that is no name for a bucket")
+    assert "sterna mb" not in done.err
+
+
 def test_3_no_credentials(sterna: Sterna, server: Server, source: Path) -> None:
     none = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     done = sterna("sync", source, "s3://bucket-of-mine/p", env=none)

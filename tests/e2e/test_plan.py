@@ -110,6 +110,8 @@ def test_H75_a_guard_refuses_when_the_plan_is_made_and_leaves_no_file(
 def test_a_plan_for_a_prefix_with_an_empty_part_stays_there(
     sterna: Sterna, bucket: Bucket, source: Path, tmp_path: Path
 ) -> None:
+    if not bucket.oracle.server.facts.any_key:
+        pytest.skip("keys are paths of a folder")
     bucket.put("p//old", b"old")
     bucket.put("p/old", b"old")
     there = f"{bucket.url('p')}//"
@@ -231,7 +233,7 @@ def test_an_interrupted_apply_is_finished_by_the_same_command(
     assert bucket.contents("p/") == {f"p/{name}": data for name, data in FILES.items()}
     again = sterna("apply", "plan", "--json")
     assert again.code == 0, again.err
-    assert (summary(again)["uploaded"], summary(again)["kept"]) == (0, 4)
+    assert (summary(again)["uploaded"], summary(again)["deleted"], summary(again)["kept"]) == (0, 0, 5)
 
 
 def test_a_download_that_was_applied_is_in_place_the_second_time(

@@ -45,6 +45,7 @@ from tests.faults.front import (
     IgnoreRange,
     Kind,
     Latency,
+    Nth,
     OtherRange,
     Refuse,
     Request,
@@ -73,6 +74,15 @@ QUICK = Retries(attempts=3, first_pause_s=0.001, longest_pause_s=0.01)
 def crc32(data: bytes) -> dict[str, str]:
     """The header by which an object gets a checksum of the cheap kind."""
     return {"x-amz-checksum-crc32": base64.b64encode(zlib.crc32(data).to_bytes(4)).decode()}
+
+
+@dataclass(frozen=True)
+class Unmodified(Kind):
+    """304, though nobody has asked whether something has changed."""
+
+    def instead(self, exchange: Exchange, fault: Fault) -> Answer:
+        fault.hit()
+        return Answer(304, [("ETag", '"0123456789abcdef0123456789abcdef"')], no_body=True)
 
 
 @dataclass
@@ -350,6 +360,63 @@ def test_an_answer_without_an_etag_is_no_objects_h12(run: Run) -> None:
     run.front.fault("Get", kind=SetHeader("ETag", None), nth="always")
     assert [outcome.key for outcome in run().failures] == ["a"]
     assert tree(run.target) == {"b": SMALL}
+
+
+OF_PARTS = WrongETag('"0123456789abcdef0123456789abcdef-3"')  # no MD5, so that nothing but the length is proved
+ZEROS = Rewrite(lambda body: bytes(len(body)))
+BARE = SetHeader("ETag", None)
+
+
+def _of_parts(run: Run) -> None:
+    """An object of which nothing but its ETag tells one version from another."""
+    run.bucket.put("p/a", LARGE)
+    run.front.fault(("ListV2", "Head", "GetRange"), kind=OF_PARTS, nth="always", must_hit=False)
+    run.front.fault("GetRange", kind=IgnoreConditions(), nth="always")
+
+
+@pytest.mark.parametrize("nth", (1, 2, 3, "every 3rd"))
+def test_a_range_without_the_etag_that_others_have_is_asked_for_again_h12(run: Run, nth: Nth) -> None:
+    _of_parts(run)
+    run.front.fault("GetRange", kind=BARE, nth=nth)
+    run.front.fault("GetRange", kind=ZEROS, nth=nth)
+    summary = run()
+    assert (summary.exit_code, tree(run.target)) == (0, {"a": LARGE})
+
+
+def test_of_a_server_that_shows_no_etags_with_ranges_two_readings_must_agree_h12(run: Run) -> None:
+    _of_parts(run)
+    run.front.fault("GetRange", kind=BARE, nth="always")
+    run.front.fault("GetRange", kind=ZEROS, nth=2)
+    summary = run()
+    assert (summary.exit_code, tree(run.target)) == (0, {"a": LARGE})
+    assert run.outcomes["a"].attempts == 2
+    assert run.front.count("GetRange") == 4 * -(-len(LARGE) // PART)
+
+
+def test_a_server_that_never_sends_the_same_without_etags_is_not_believed_h12(run: Run) -> None:
+    _of_parts(run)
+    old_file(run.target)
+    noise = Rewrite(lambda body: os.urandom(len(body)))
+    run.front.fault("GetRange", kind=BARE, nth="always")
+    run.front.fault("GetRange", kind=noise, nth="always")
+    assert [outcome.key for outcome in run().failures] == ["a"]
+    assert tree(run.target) == {"a": b"the old good file"}
+
+
+def test_ranges_without_etags_that_have_the_checksum_are_read_once_h12(run: Run) -> None:
+    run.bucket.put("p/a", LARGE, crc32(LARGE))
+    run.front.fault("GetRange", kind=BARE, nth="always")
+    summary = run()
+    assert (summary.exit_code, tree(run.target)) == (0, {"a": LARGE})
+    assert run.front.count("GetRange") == -(-len(LARGE) // PART)
+
+
+@pytest.mark.parametrize("operation", ("Get", "GetRange", "Head"))
+def test_an_answer_that_nothing_has_changed_is_asked_for_again_h12(run: Run, operation: str) -> None:
+    run.bucket.put("p/a", LARGE if operation != "Get" else SMALL)
+    run.front.fault(operation, kind=Unmodified())
+    summary = run()
+    assert (summary.exit_code, summary.downloaded) == (0, 1)
 
 
 @pytest.mark.parametrize("length", (None, 0), ids=("none", "another"))

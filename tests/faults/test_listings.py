@@ -130,3 +130,38 @@ def test_a_server_without_the_second_version_is_listed_by_the_first(case: Case) 
     case.front.fault("ListV2", nth="always", kind=f.NOT_IMPLEMENTED)
     assert listed(case) == (KEYS, None)
     assert case.front.count("ListV2") == 1
+
+
+def _beside(element: bytes) -> f.Rewrite:
+    return f.Rewrite(lambda page: page.replace(b"</ListBucketResult>", element + b"</ListBucketResult>"))
+
+
+def _says(name: str, value: str) -> f.Rewrite:
+    return f.Rewrite(lambda page: f.with_tag(page, name, value))
+
+
+NOT_ASKED_FOR = {
+    "prefixes": _beside(b"<CommonPrefixes><Prefix>p/zz/</Prefix></CommonPrefixes>"),
+    "another word of its end": _beside(b"<IsTruncated>true</IsTruncated>"),
+    "its end in another namespace": _beside(b'<s3:IsTruncated xmlns:s3="u">true</s3:IsTruncated>'),
+    "an error": _beside(b"<Error><Code>InternalError</Code></Error>"),
+    "another bucket": _says("Name", "other"),
+    "another prefix": _says("Prefix", "other/"),
+    "a delimiter": _says("Delimiter", "/"),
+    "a second key": f.Rewrite(lambda page: page.replace(b"</Key>", b"</Key><Key>p/zz</Key>", 1)),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ASKED_FOR)
+@pytest.mark.parametrize("nth", [1, 3, "always"])
+def test_H76_a_page_that_contradicts_itself_or_answers_another_question_fails_the_listing(
+    case: Case, name: str, nth: f.Nth
+) -> None:
+    case.front.fault("ListV2", nth=nth, kind=NOT_ASKED_FOR[name])
+    keys, error = listed(case)
+    assert keys == KEYS[: len(keys)]
+    if nth == 3 and error is None:  # a range that nobody needed
+        assert keys == KEYS
+    else:
+        assert error is not None
+        assert error.sentence.startswith("The listing")

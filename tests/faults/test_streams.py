@@ -18,6 +18,7 @@ from tests.faults.front import (
     HeadLength,
     IgnoreConditions,
     Kind,
+    Rewrite,
     SetHeader,
     WrongETag,
 )
@@ -69,6 +70,33 @@ def test_two_versions_that_nothing_but_a_second_look_tells_apart_are_told_h42(
     done = sterna("copy", bucket.url("a"), "-")
     assert done.code == 1
     assert "throw away what was written" in done.err
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_zeros_without_an_etag_in_place_of_a_range_are_found_by_a_second_reading_h12(
+    sterna: Sterna, front: Front, bucket: Bucket, nth: int
+) -> None:
+    bucket.put("a", LARGE)
+    front.fault(("Head", "Get", "GetRange"), kind=OfParts(), nth="always", must_hit=False)
+    front.fault(("Get", "GetRange"), kind=IgnoreConditions(), nth="always", must_hit=False)
+    front.fault("GetRange", kind=SetHeader("ETag", None), nth="always")
+    front.fault("GetRange", kind=Rewrite(lambda body: bytes(len(body))), nth=nth)
+    done = sterna("copy", bucket.url("a"), "-")
+    assert done.code == 1
+    assert "throw away what was written" in done.err
+
+
+def test_a_server_that_shows_no_etags_with_ranges_is_read_twice_h12(
+    sterna: Sterna, front: Front, bucket: Bucket
+) -> None:
+    bucket.put("a", LARGE)
+    front.fault(("Head", "Get", "GetRange"), kind=OfParts(), nth="always", must_hit=False)
+    front.fault(("Get", "GetRange"), kind=IgnoreConditions(), nth="always", must_hit=False)
+    front.fault("GetRange", kind=SetHeader("ETag", None), nth="always")
+    done = sterna("copy", bucket.url("a"), "-")
+    assert done.code == 0, done.err
+    assert done.out_bytes == LARGE
+    assert front.count("Get") == 1
 
 
 def test_a_flipped_bit_is_found_by_an_etag_that_is_an_md5_h21(sterna: Sterna, front: Front, bucket: Bucket) -> None:

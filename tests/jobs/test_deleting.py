@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import os
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -268,8 +269,40 @@ IN_THE_WAY: list[Pair] = [
 ]
 
 
-def carried(deleter: Deleter) -> Summary:
+class Recording(FolderEraser):
+    """Notes the keys of each batch."""
+
+    def __init__(self, store: LocalStore, keys: list[list[str]]) -> None:
+        super().__init__(store.folder)
+        self._keys = keys
+
+    async def erase(
+        self, actions: Sequence[Action], keeps_folder: Callable[[str], bool] | None = None
+    ) -> list[Outcome]:
+        self._keys.append([one.key for one in actions])
+        return await super().erase(actions, keeps_folder)
+
+
+@pytest.fixture
+def in_the_way(tmp_path: Path) -> Iterator[LocalStore]:
+    """The destination of ``IN_THE_WAY``."""
+    for name, body in (("a", b"old"), ("a-x", b"1")):
+        (tmp_path / name).write_bytes(body)
+        os.utime(tmp_path / name, ns=(1, 1))
+    with LocalStore.open(tmp_path) as store:
+        yield store
+
+
+def names(store: LocalStore) -> list[str]:
+    below = store.folder.path
+    return sorted(str(path.relative_to(below)) for path in below.rglob("*") if not path.name.startswith(".sterna-"))
+
+
+def carried(
+    eraser: FolderEraser, allowed: Allowed = ALL, *, arrives: Callable[[], object] = bool, has_failed: bool = False
+) -> Summary:
     """A run of two plans that need the folder ``a``, both at once."""
+    deleter = Deleter(eraser, EVERYTHING, allowed)
 
     async def plans() -> AsyncGenerator[list[Action], None]:
         deleter.see(IN_THE_WAY)
@@ -282,7 +315,11 @@ def carried(deleter: Deleter) -> Summary:
         try:
             with deleter:
                 guarded = [plan async for plan in deleter.guarded(plans())]
+                if has_failed:
+                    ledger.planned(1, 0)
+                    ledger.record([Outcome("download", "0", Status.FAILED)])
                 await asyncio.gather(*(deleter.clear(plan, ledger) for plan in guarded))
+                arrives()
                 await deleter.delete(ledger, stop, None)
             return await ledger.settle()
         finally:
@@ -291,25 +328,58 @@ def carried(deleter: Deleter) -> Summary:
     return asyncio.run(run())
 
 
-def test_a_file_where_a_folder_is_needed_goes_first_and_once() -> None:
+def test_a_file_where_a_folder_is_needed_goes_first_and_once(in_the_way: LocalStore) -> None:
     keys: list[list[str]] = []
-    summary = carried(Deleter(Eraser(lambda ended: keys.append([one.key for one in ended])), EVERYTHING, ALL))
-    assert keys == [["a"], ["a-x"]]
+
+    def arrives() -> None:
+        (in_the_way.folder.path / "a").mkdir()
+        (in_the_way.folder.path / "a/b").write_bytes(b"1")
+
+    summary = carried(Recording(in_the_way, keys), arrives=arrives)
+    assert keys == [["a-x"]]
+    assert summary.deleted == 2
+    assert names(in_the_way) == ["a", "a/b"]
+
+
+def test_a_file_in_whose_place_nothing_came_is_back_and_goes_as_the_others(in_the_way: LocalStore) -> None:
+    keys: list[list[str]] = []
+    seen: list[list[str]] = []
+    summary = carried(Recording(in_the_way, keys), arrives=lambda: seen.append(names(in_the_way)))
+    assert "a" not in seen[0]
+    assert keys == [["a", "a-x"]]
     assert summary.deleted == 2
 
 
-def test_a_file_where_a_folder_is_needed_waits_for_the_guards() -> None:
+def test_a_run_that_breaks_off_puts_back_what_was_in_the_way(in_the_way: LocalStore) -> None:
+    def breaks() -> None:
+        (in_the_way.folder.path / "a/c").mkdir(parents=True)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        carried(Recording(in_the_way, []), arrives=breaks)
+    assert names(in_the_way) == ["a", "a-x"]
+    assert (in_the_way.folder.path / "a").read_bytes() == b"old"
+
+
+def test_a_file_where_a_folder_is_needed_stays_once_something_has_failed(in_the_way: LocalStore) -> None:
+    seen: list[list[str]] = []
+    carried(Recording(in_the_way, []), arrives=lambda: seen.append(names(in_the_way)), has_failed=True)
+    assert seen == [["a", "a-x"]]
+    assert names(in_the_way) == ["a", "a-x"]
+
+
+def test_a_file_where_a_folder_is_needed_waits_for_the_guards(in_the_way: LocalStore) -> None:
     keys: list[list[str]] = []
-    eraser = Eraser(lambda ended: keys.append([one.key for one in ended]))
     with pytest.raises(GuardRefused):
-        carried(Deleter(eraser, EVERYTHING, Allowed(frozenset({Guard.SWAPPED}), MaxDelete(1))))
+        carried(Recording(in_the_way, keys), Allowed(frozenset({Guard.SWAPPED}), MaxDelete(1)))
     assert keys == []
+    assert names(in_the_way) == ["a", "a-x"]
 
 
 def test_a_file_where_a_folder_is_needed_stays_if_it_is_no_longer_what_was_listed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"of somebody else")
     (tmp_path / "a-x").write_bytes(b"1")
     with LocalStore.open(tmp_path) as store:
-        summary = carried(Deleter(FolderEraser(store.folder), EVERYTHING, ALL))
+        summary = carried(FolderEraser(store.folder))
     assert summary.failed == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "a-x"]

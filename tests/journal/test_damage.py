@@ -99,11 +99,11 @@ def test_H57_what_is_no_database_is_set_aside(tmp_path: Path, content: bytes) ->
     _must_have_begun_anew(tmp_path, content)
 
 
-def test_H57_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
+def test_H57_an_empty_file_is_a_new_journal_and_nothing_is_known_of_the_old_one(tmp_path: Path) -> None:
     _made(tmp_path)
     database(tmp_path).write_bytes(b"")
     journal = opened(tmp_path)
-    assert not journal.lost
+    assert "was empty" in journal.lost
     assert journal.close()
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt
 from sterna.wire.connection import Response
-from sterna.wire.xml import Page, as_text, check_page, error_of, parse_document, parse_page
+from sterna.wire.xml import Asked, Page, as_text, check_page, error_of, parse_document, parse_page
 
 _XML_TEXT = st.characters(
     codec="utf-8", exclude_characters="\x7f\ufffe\uffff\r\n\t", exclude_categories=("Cc", "Cs"), max_codepoint=0x1FFFF
@@ -93,12 +93,15 @@ def _by_expat(body: bytes) -> bytes:
     return re.sub(rb"</ListBucketResult>\s*$", b"</ListBucketResult >", body)
 
 
+_BY_FOLDER = Asked(delimiter="/")
+
+
 @settings(deadline=None)
 @given(pages())
 def test_H64_a_page_says_the_same_in_the_fast_way_and_by_expat(page: tuple[bytes, Page]) -> None:
     body, expected = page
-    assert parse_page(body) == expected
-    assert parse_page(bytearray(_by_expat(body))) == expected
+    assert parse_page(body, _BY_FOLDER) == expected
+    assert parse_page(bytearray(_by_expat(body)), _BY_FOLDER) == expected
     check_page(Response(200, {}, body))
 
 
@@ -109,7 +112,7 @@ def test_H77_a_page_that_is_cut_anywhere_is_never_a_short_page(page: tuple[bytes
     for cut in range(len(body)):
         for part in (body[:cut], body[cut + 1 :]):
             try:
-                found = parse_page(part)
+                found = parse_page(part, _BY_FOLDER)
             except Corrupt:
                 continue
             assert found == expected, part
@@ -125,9 +128,9 @@ def test_H77_a_page_with_a_counted_record_missing_is_corrupt(page: tuple[bytes, 
     for form in (miscounted, _by_expat(miscounted)):
         if b"<KeyCount>" in body and wrong not in honest:
             with pytest.raises(Corrupt):
-                parse_page(form)
+                parse_page(form, _BY_FOLDER)
         else:
-            assert parse_page(form) == expected
+            assert parse_page(form, _BY_FOLDER) == expected
 
 
 @settings(max_examples=200, deadline=None)
@@ -216,9 +219,81 @@ def test_H76_a_page_without_a_word_of_it_ends_where_it_is_not_full(
     for form in (body, _by_expat(body)):
         if truncated is None:
             with pytest.raises(Corrupt, match="whether it goes on"):
-                parse_page(form, asked)
+                parse_page(form, Asked(asked))
         else:
-            assert parse_page(form, asked).truncated == truncated
+            assert parse_page(form, Asked(asked)).truncated == truncated
+
+
+_PLACE = "<Name>bucket</Name><Prefix>p/</Prefix>"
+_FULL = (
+    "<Contents><Key>p/a</Key><LastModified>2009-10-12T17:50:30.000Z</LastModified><ETag>&quot;e&quot;</ETag>"
+    "<Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>"
+)
+_LATE = "<Contents><Size>1</Size><Key>p/b</Key></Contents>"
+_OF_P = Asked(bucket="bucket", prefix="p/")
+
+
+@pytest.mark.parametrize(
+    ("inside", "trouble"),
+    [
+        (_PLACE + _FULL + "<CommonPrefixes><Prefix>p/zz/</Prefix></CommonPrefixes>", "nobody asked for"),
+        (_PLACE + "<CommonPrefixes><Prefix>p/zz/</Prefix></CommonPrefixes>", "nobody asked for"),
+        (_PLACE + "<IsTruncated>true</IsTruncated>" + _FULL, "IsTruncated twice"),
+        (_PLACE + _FULL + "<IsTruncated>true</IsTruncated>" + _LATE, "IsTruncated twice"),
+        (_PLACE + _FULL + _LATE + "<IsTruncated>true</IsTruncated>", "IsTruncated twice"),
+        (_PLACE + '<s3:IsTruncated xmlns:s3="u">true</s3:IsTruncated>' + _FULL, "IsTruncated twice"),
+        (_PLACE + "<Also><IsTruncated>true</IsTruncated></Also>" + _FULL, "IsTruncated where"),
+        (_PLACE + _PLACE + _FULL, "Name twice"),
+        (_PLACE + _TOKEN + _FULL + _TOKEN, "NextContinuationToken twice"),
+        (_PLACE + "<Error><Code>InternalError</Code></Error>" + _FULL, "has Error"),
+        (_PLACE + _FULL + "<Error><Code>InternalError</Code></Error>" + _LATE, "has Error"),
+        (_PLACE + _FULL + "<Error/>", "has Error"),
+        (_PLACE + _FULL + f"<More>{_LATE}</More>", "Contents where"),
+        (_PLACE + f"<More>{_FULL}</More>", "Contents where"),
+        (_PLACE + _FULL.replace("</Key>", "</Key><Key>p/z</Key>"), "Key twice"),
+        (_PLACE + _FULL + _LATE.replace("</Key>", "</Key><Key>p/z</Key>"), "Key twice"),
+        (_PLACE + _LATE.replace("<Key>", "<Key>p/0</Key><Key>"), "Key twice"),
+        (_PLACE + _LATE.replace("<Size>", "<Size>0</Size><Size>"), "Size twice"),
+        (_PLACE + _LATE.replace("<Size>", "<ETag>e</ETag><Size>").replace("</Key>", "</Key><ETag/>"), "ETag twice"),
+        (_PLACE.replace("bucket", "other") + _FULL, "another place .*Name other"),
+        (_PLACE.replace("p/", "other/") + _FULL, "another place .*Prefix other/"),
+        (_PLACE.replace("p/", "p/q/") + _FULL, "another place .*Prefix p/q/"),
+        (_PLACE.replace("p/", "%70%2Fq") + "<EncodingType>url</EncodingType>" + _FULL, "another place .*Prefix"),
+        (_PLACE + "<Delimiter>/</Delimiter>" + _FULL, "another place .*Delimiter /"),
+    ],
+)
+def test_H76_a_page_that_contradicts_itself_or_is_of_another_place_is_corrupt(inside: str, trouble: str) -> None:
+    body = _PAGE.format("false", inside).encode()
+    for form in (body, _by_expat(body)):
+        with pytest.raises(Corrupt, match=trouble):
+            parse_page(form, _OF_P)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("<Name>bucket</Name><Prefix>p/</Prefix>", _OF_P),
+        ("<Name/><Prefix/><Delimiter/>", _OF_P),
+        ("<Prefix>p%2F</Prefix><EncodingType>url</EncodingType>", _OF_P),
+        ("<Prefix>p</Prefix>", _OF_P),
+        ("<Prefix>a+b%25/</Prefix><EncodingType>url</EncodingType>", Asked(prefix="a b%/")),
+        ("<Prefix>a+b%25/</Prefix><EncodingType>url</EncodingType>", Asked(prefix="a+b%25/")),
+        ("<Prefix>a&amp;b/</Prefix>", Asked(prefix="a&b/")),
+        ("<Prefix>a\ufffd/</Prefix>", Asked(prefix="a\x01/")),
+        ("<Name>bucket</Name>", Asked(bucket="tenant:bucket")),
+        ("<Name>bucket</Name>", Asked(bucket="arn:aws:s3:us-east-1:1:accesspoint/mine")),
+        ("<Name>bucket</Name>", Asked(bucket="mine-abc-s3alias")),
+        ("<Name>bucket</Name><Prefix>p/</Prefix>", Asked()),
+        ("<Delimiter>%2F</Delimiter><EncodingType>url</EncodingType>", Asked(delimiter="/")),
+        ("<CommonPrefixes/>", _OF_P),
+    ],
+)
+def test_H76_what_servers_repeat_of_what_they_were_asked_in_forms_of_their_own_is_no_contradiction(
+    said: str, asked: Asked
+) -> None:
+    body = _PAGE.format("false", said + _FULL).encode()
+    for form in (body, _by_expat(body)):
+        assert [entry.key for entry in parse_page(form, asked).entries] == ["p/a"]
 
 
 def test_a_token_that_cannot_be_read_is_corrupt() -> None:

@@ -62,3 +62,46 @@ def test_those_above_a_key_are_told_from_the_outermost_and_no_more_are_held_than
     assert blockers.above("a") == blockers.above("ab/c") == blockers.above("x/y") == []
     blockers.see(pairs(set(), {f"y-{number:04}" for number in range(1000)}))
     assert repr(blockers) == "<Blockers 2 found, 1 open>"
+
+
+def below(source: set[str], target: set[str], each: int = 2, *, most: int = 100) -> dict[str, list[str]]:
+    blockers = Blockers(most)
+    every = pairs(source, target)
+    for start in range(0, len(every), each):
+        blockers.see(every[start : start + each])
+    return {key: [one.key for one in entries] for key, entries in blockers.below.items()}
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "wanted"),
+    [
+        ({"a"}, {"a/b", "a/c/d"}, {"a": ["a/b", "a/c/d"]}),
+        ({"a"}, {"a-x", "a.x", "a/b", "a0/b"}, {"a": ["a/b"]}),
+        ({"a", "a-x"}, {"a-x/b", "a/b"}, {"a": ["a/b"], "a-x": ["a-x/b"]}),
+        ({"a", "a/c"}, {"a/b", "a/c"}, {}),
+        ({"a", "a/c"}, {"a/b"}, {}),
+        ({"a"}, {"a", "a/b"}, {}),
+        ({"a/"}, {"a/b"}, {}),
+        ({"a"}, {"a-x", "ab", "b"}, {}),
+    ],
+)
+def test_what_is_in_a_folder_where_a_file_is_needed_is_found(
+    source: set[str], target: set[str], wanted: dict[str, list[str]]
+) -> None:
+    assert below(source, target) == wanted
+
+
+@given(KEYS, KEYS, st.integers(1, 5))
+def test_any_of_any_folders_are_found(source: set[str], target: set[str], each: int) -> None:
+    wanted = {
+        file: inside
+        for file in source - target
+        if file[-1] != "/"
+        and not any(one.startswith(file + "/") for one in source)
+        and (inside := sorted(one for one in target if one.startswith(file + "/")))
+    }
+    assert below(source, target, each) == wanted
+
+
+def test_a_folder_with_more_than_may_be_held_is_left_out_as_a_whole() -> None:
+    assert below({"a", "b"}, {"a/1", "a/2", "a/3", "b/1"}, most=2) == {"b": ["b/1"]}

@@ -149,6 +149,16 @@ def test_H84_a_destination_that_is_newer_throughout_looks_swapped() -> None:
     assert told(counts) == []
 
 
+def test_H75_what_was_mounted_below_a_folder_and_is_not_now_is_missed() -> None:
+    remembered = Remembered(mounts={"/data/a": "1", "/data/b": ""})
+    assert changed_since(places(mounts={"/data/a": "1", "/data/b": "", "/data/c": "9"}), remembered, STRICT) == []
+    for now in ({"/data/a": "1"}, {"/data/a": "2", "/data/b": ""}):
+        (refusal,) = changed_since(places(mounts=now), remembered, STRICT)
+        assert refusal.guard is Guard.OTHER_FILE_SYSTEM
+        assert "was mounted at /data/" in refusal.sentence
+    assert changed_since(places(), remembered, allowed_by(["--allow-other-file-system"])) == []
+
+
 def test_counts_are_of_pairs() -> None:
     counts = Counts()
     counts.see([(Entry("a", 1, 5), None), (None, Entry("b", 1, 5)), (Entry("c", 1, 5), Entry("c", 1, 9))])

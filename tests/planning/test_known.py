@@ -20,7 +20,7 @@ SAW = Synced("k", Seen(5, 100, ctime_ns=200, inode=7), Seen(5, etag="e1"))
         (FILE, Entry("k", 5, 999, "e1"), SAW, ""),
         (FILE, OBJECT, None, None),
         (FILE, OBJECT, Synced("k", SAW.source, None), None),
-        (FILE, OBJECT, Synced("k", SAW.source, SAW.target, is_sure=False), None),
+        (FILE, OBJECT, Synced("k", SAW.source, SAW.target, is_sure=False), "the machine went down"),
         (Entry("k", 6, 100, ctime_ns=200, inode=7), OBJECT, SAW, None),
         (Entry("k", 5, 101, ctime_ns=200, inode=7), OBJECT, SAW, OTHER_TIME),
         (Entry("k", 5, 100, ctime_ns=201, inode=7), OBJECT, SAW, "something of the file was changed"),

@@ -45,6 +45,7 @@ def test_the_largest_are_kept_and_the_first_of_equal_ones() -> None:
 def test_reasons_with_details_are_one_reason() -> None:
     assert reason(Action(Verb.UPLOAD, "a", "the sizes differ: 1 here, 2 there")) == "the sizes differ"
     assert reason(Action(Verb.UPLOAD, "a", "changed 3 times")) == "changed … times"
+    assert reason(Action(Verb.UPLOAD, "a", "same size, and CRC32C differs")) == "same size, and CRC32C differs"
     assert reason(Action(Verb.REFUSE, "a", "x needs a folder where y is a file")) == "this key cannot be carried"
 
 

@@ -308,6 +308,12 @@ def test_a_missing_folder_is_unknown_or_made(tmp_path: Path) -> None:
             Folder.open(tmp_path / path, create=True)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+def test_a_destination_that_cannot_be_made_is_said_to_be_one() -> None:
+    with pytest.raises(WrongSetting, match="The destination /proc/x cannot be made: no folder can be made there"):
+        Folder.open("/proc/x", create=True)
+
+
 def test_descriptors_stay_bounded_and_close(tmp_path: Path) -> None:
     before = _descriptors()
     folder = Folder.open(tmp_path / "root", create=True)

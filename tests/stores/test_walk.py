@@ -188,6 +188,24 @@ def test_H112_following_ends_at_links_to_folders_above(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_H112_a_link_to_a_folder_above_the_root_is_named_and_not_entered(tmp_path: Path) -> None:
+    tree(tmp_path, ["beside", "other/x", "top/root/a/f"])
+    root = tmp_path / "top/root"
+    (root / "link_up").symlink_to("..")
+    (root / "a/far").symlink_to("/")
+    (root / "b").symlink_to(tmp_path / "other")
+    (tmp_path / "other/up").symlink_to(tmp_path / "top")
+    for place in (root, tmp_path / "way"):
+        if place != root:
+            place.symlink_to(root)
+        page = whole(place, symlinks="follow")
+        assert keys_of(page) == ["a/f", "b/x"]
+        assert [(trouble.key, trouble.subtree, trouble.skipped) for trouble in page.troubles] == [
+            ("a/far/", True, True), ("b/up/", True, True), ("link_up/", True, True),
+        ]  # fmt: skip
+        assert all("above the one that was named" in trouble.reason for trouble in page.troubles)
+
+
 def test_H73_names_that_are_not_utf8_are_troubles_that_show_their_bytes(tmp_path: Path) -> None:
     tree(tmp_path, ["a", "d/b", "é"])
     raw = os.fsencode(tmp_path)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sterna.model.errors import ConnectionLost, RetryLater, SternaError, WrongSetting
+from sterna.model.errors import ConnectionLost, HostUnknown, RetryLater, SternaError, WrongSetting
 from sterna.wire.connection import Connection
 from sterna.wire.endpoints import Addressing, Endpoint, endpoints_for
 from sterna.wire.pool import Pool, Timeouts
@@ -71,6 +71,27 @@ def test_a_connection_is_kept_and_used_again() -> None:
             assert await exchanged(pool) is first
             assert repr(pool).endswith("0 busy, 1 idle>")
             assert first.answers == 2
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "code"), [(socket.EAI_NONAME, HostUnknown, 1), (socket.EAI_AGAIN, ConnectionLost, 1)]
+)
+def test_a_host_whose_name_nobody_knows_was_not_reached(
+    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[SternaError], code: int
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(number, "says the resolver")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    async def test() -> None:
+        pool = Pool(endpoint("http://nobody.example"), None, no_tls, Timeouts())
+        with pytest.raises(kind, match=r"^The name nobody\.example ") as raised:
+            await pool.open()
+        assert raised.value.exit_code == code
+        await pool.close()
 
     run(test)
 

@@ -21,7 +21,7 @@ from sterna.model.errors import (
 )
 from sterna.model.units import printable
 from sterna.wire.connection import Response
-from sterna.wire.retry import Budget, Retries, judge
+from sterna.wire.retry import Budget, Retries, can_be_made, judge
 from sterna.wire.xml import as_text
 
 # status, code → what it is. An empty code: an answer without a document.
@@ -62,6 +62,7 @@ TABLE = """
 400 AuthorizationHeaderMalformed   WrongSetting
 301 PermanentRedirect              WrongSetting
 301 -                              WrongSetting
+304 -                              Corrupt
 307 -                              WrongSetting
 404 NoSuchKey                      ObjectGone
 404 NoSuchUpload                   ObjectGone
@@ -133,6 +134,18 @@ def test_who_does_not_write_is_not_told_to_make_a_bucket(operation: str) -> None
     assert sentence == (
         "The bucket bucket does not exist at this endpoint; check its name, the endpoint and the region."
     )
+
+
+@pytest.mark.parametrize("operation", ["Put", "List", "Get"])
+@pytest.mark.parametrize("code", ["NoSuchBucket", "InvalidBucketName"])
+def test_nobody_is_told_to_make_a_bucket_whose_name_cannot_be_one(operation: str, code: str) -> None:
+    sentence = judge(answer(404, code, "why"), operation, "Bad_Bucket", "k").sentence
+    assert sentence == (
+        "The bucket Bad_Bucket does not exist, and that is no name for a bucket, which is 3 to 63 of a-z, 0-9, - and .;"
+        " check it."
+    )
+    assert can_be_made("a.good-1")
+    assert not any(map(can_be_made, ("ab", "-bc", "ab.", "A" * 3, "a" * 64, "")))
 
 
 @settings(deadline=None)

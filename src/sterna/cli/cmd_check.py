@@ -21,11 +21,12 @@ def command(invocation: Invocation, /, location: str, **values: Any) -> int:
 
     Of a folder: whether it can be read and written, room, names and times.
     """
-    from sterna.cli.settings import single_side
+    from sterna.cli.settings import refuse_missing_slash, single_side
     from sterna.cli.speech import say, say_bytes
     from sterna.model.location import BucketPath, parse_location
 
     where = parse_location(location)
+    refuse_missing_slash(where)
     side = single_side(values, where if isinstance(where, BucketPath) else None)
 
     async def examine() -> int:

@@ -36,7 +36,7 @@ def command(
     from sterna.cli.filters import filters_of
     from sterna.cli.planned import words
     from sterna.cli.run import carry_out
-    from sterna.cli.settings import deletion_said, run_settings
+    from sterna.cli.settings import deletion_said, refuse_file, run_settings
     from sterna.model.errors import WrongSetting
     from sterna.model.location import BucketPath, LocalPath, parse_location
     from sterna.planning.estimate import read_prices
@@ -45,6 +45,7 @@ def command(
     ends = parse_location(source), parse_location(destination)
     if any(isinstance(end, LocalPath) and end.is_stream for end in ends):
         raise WrongSetting("plan works on folders; standard input and output cannot be planned for.")
+    refuse_file(ends[0])
     filters = filters_of(values, now_ns=time.time_ns(), source_is_bucket=isinstance(ends[0], BucketPath))
     settings = run_settings(values, *ends, filters, deletion_said(values))
     table = read_prices(Path(prices)) if prices else None

@@ -28,13 +28,14 @@ def command(invocation: Invocation, /, source: str, destination: str, dry_run: b
     """
     from sterna.cli.filters import filters_of
     from sterna.cli.run import carry_out
-    from sterna.cli.settings import deletion_said, run_settings
+    from sterna.cli.settings import deletion_said, refuse_file, run_settings
     from sterna.model.errors import WrongSetting
     from sterna.model.location import BucketPath, LocalPath, parse_location
 
     ends = parse_location(source), parse_location(destination)
     if any(isinstance(end, LocalPath) and end.is_stream for end in ends):
         raise WrongSetting("sync works on folders; for standard input or output, say sterna copy.")
+    refuse_file(ends[0])
     filters = filters_of(values, now_ns=time.time_ns(), source_is_bucket=isinstance(ends[0], BucketPath))
     settings = run_settings(values, *ends, filters, deletion_said(values))
     return carry_out(

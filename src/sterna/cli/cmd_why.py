@@ -29,7 +29,7 @@ def command(invocation: Invocation, /, key: str, source: str, destination: str, 
     is 1 where neither side has the key.
     """
     from sterna.cli.filters import filters_of
-    from sterna.cli.settings import deletion_said, run_settings
+    from sterna.cli.settings import deletion_said, refuse_file, run_settings
     from sterna.cli.speech import say_bytes, say_lines, until_the_reader_leaves
     from sterna.model.errors import WrongSetting
     from sterna.model.location import BucketPath, LocalPath, parse_location
@@ -40,6 +40,7 @@ def command(invocation: Invocation, /, key: str, source: str, destination: str, 
     key = key.removeprefix("./")
     if not key:
         raise WrongSetting("KEY is empty; give a name below both locations.")
+    refuse_file(ends[0])
     filters = filters_of(values, now_ns=time.time_ns(), source_is_bucket=isinstance(ends[0], BucketPath))
     settings = run_settings(values, *ends, filters, deletion_said(values))
     reason = invocation.jobs.run(invocation.jobs.why(key, *ends, settings))
@@ -60,6 +61,8 @@ def _lines(reason: Reason) -> Iterator[str]:
     yield f"filters      {_filter_words(reason)}"
     yield f"source       {_side_words(reason.source)}"
     yield f"destination  {_side_words(reason.destination)}"
+    if reason.last_source is not None and reason.last_destination is not None:
+        yield f"last synced  source {_side_words(reason.last_source)}; destination {_side_words(reason.last_destination)}"
     if reason.included and reason.source.there and reason.destination.there:
         yield f"compared by  {_comparison_words(reason)}"
     yield f"sync         {_would_words(reason)}"
@@ -82,7 +85,8 @@ def _side_words(seen: Seen) -> str:
         return "does not have it"
     words = [f"{seen.size:,} bytes" if seen.size < 1024 else f"{seen.size:,} bytes ({size_words(seen.size)})"]
     is_object = bool(seen.etag)
-    words.append(f"{'stored' if is_object else 'changed'} {_time_words(seen.mtime_ns)}")
+    if seen.mtime_ns or not is_object:  # of an object that it stored itself a run does not know when that was
+        words.append(f"{'stored' if is_object else 'changed'} {_time_words(seen.mtime_ns)}")
     if seen.own_mtime_ns is not None:
         words.append(f"keeps the time {_time_words(seen.own_mtime_ns)}")
     if is_object:

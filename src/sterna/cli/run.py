@@ -32,7 +32,7 @@ from sterna.reporting.meter import Meter, Reading, finished_objects
 from sterna.reporting.plain import PlainLines, standing
 from sterna.reporting.scrub import scrub
 from sterna.reporting.summary import NAMED, exit_code_of, summary_lines, verdict
-from sterna.reporting.words import failure_line
+from sterna.reporting.words import count_words, failure_line
 
 _PLAIN_EVERY_S = 0.5  # without a display, the meter still needs samples for the peak
 
@@ -125,7 +125,8 @@ def carry_out(
     if complaint:
         complain(complaint)
         if run.tally.done_objects:
-            tell(f"{run.tally.done_objects:,} objects were done before that.")
+            done = run.tally.done_objects
+            tell(f"{count_words(done)} {'was' if done == 1 else 'were'} done before that.")
     else:
         run.conclude(summary, lines)
     for sentence in incomplete:
@@ -168,6 +169,7 @@ class _Run:
             lambda line: self.display.lines([line]),
             on_usr1=self._say_where_it_stands,
             on_usr2=self._toggle_speed,
+            writes_files=not (dry_run or output_is_data) and command != "plan" and not destination.startswith("s3://"),
         )
         listeners = (self._log, self._json, self._speak)
         self.tell_all = fanout(*(listener for listener in listeners if listener is not None))

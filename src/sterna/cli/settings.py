@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from sterna.cli.speech import complain
 from sterna.jobs.control import Control
 from sterna.jobs.settings import Deletion, Journaling, Settings
-from sterna.model.errors import WrongSetting
+from sterna.model.errors import SourceUnknown, WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable, size_words
 from sterna.moving.settings import Customer, DownloadOptions, Limits, UploadOptions
@@ -48,6 +48,7 @@ def bucket_location(text: str) -> BucketPath:
     """A location that must be in a bucket."""
     location = parse_location(text)
     if isinstance(location, LocalPath):
+        refuse_missing_slash(location)
         raise WrongSetting(f"{printable(text)} is no bucket; write s3://bucket or s3://bucket/path.")
     return location
 
@@ -123,6 +124,8 @@ def _refuse_names(values: Values, *, is_upload: bool, is_copy: bool) -> None:
 
 def looking_settings(values: Values, left: Location, right: Location, filters: Filter) -> Settings:
     """What a command is told that reads on two sides and moves nothing. The two may be of any kind."""
+    refuse_missing_slash(left)
+    refuse_missing_slash(right)
     for name in ("symlinks", "on_collision"):
         if values[name] and isinstance(left, BucketPath) and isinstance(right, BucketPath):
             raise WrongSetting(f"{_option(name)} is for folders, and both sides are in buckets; leave it off.")
@@ -155,7 +158,23 @@ def deletion_said(values: Values) -> Deletion | None:
     return Deletion(allowed_by(given, values["max_delete"]))
 
 
+def refuse_missing_slash(location: Location) -> None:
+    """A path below ``s3:`` means a bucket, unless there is such a folder."""
+    path = str(location)
+    rest = path[3:].lstrip("/")
+    if isinstance(location, LocalPath) and path[:3].lower() == "s3:" and rest and not os.path.lexists(path[:3]):
+        raise WrongSetting(f"{printable(path)} is no bucket, for want of a slash; write s3://{printable(rest)}.")
+
+
+def refuse_file(source: Location) -> None:
+    """Raise SourceUnknown where a folder is needed and a file is named."""
+    if isinstance(source, LocalPath) and os.path.isfile(source.path):
+        raise SourceUnknown(f"{printable(str(source))} is a file, not a folder; use sterna copy for one file.")
+
+
 def _refuse_pair(source: Location, destination: Location) -> None:
+    refuse_missing_slash(source)
+    refuse_missing_slash(destination)
     if isinstance(source, LocalPath) and isinstance(destination, LocalPath):
         raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
 

@@ -6,7 +6,6 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -27,6 +26,8 @@ from sterna.model.location import Location, parse_location
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import MIB, printable
+from sterna.moving.aside import InTheWay, deleted
+from sterna.moving.delete import GONE_ALREADY
 from sterna.moving.looks import as_they_are
 from sterna.planning.blockers import Blockers
 from sterna.planning.deletions import BATCH, BECAUSE
@@ -34,6 +35,7 @@ from sterna.planning.drift import change, drift
 from sterna.planning.merge import Pair
 from sterna.planning.planfile import PlanFile
 from sterna.reporting.summary import drifted_verdict
+from sterna.stores.folder import NO_FOLDER
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
 from sterna.stores.store import Store
@@ -89,7 +91,8 @@ async def apply(
         emit(event)
 
     return await sync(
-        source, destination, settings, emit=told, tally=tally, stop=stop, standby=standby, flow=applying, command="apply"
+        source, destination, settings, emit=told, tally=tally, stop=stop, standby=standby, flow=applying, command="apply",
+        decided_by=file.header.filters,
     )  # fmt: skip
 
 
@@ -109,11 +112,14 @@ class _Applying:
         self._pages = file.pages()
         self._deletions: list[Action] = []  # of the page in which they begin
         self._blockers = Blockers()
-        self._cleared: set[str] = set()  # those of them that are done with
+        self._folders: set[str] = set()  # that are needed where a file is in the way
 
     async def __call__(self, run: Opened) -> Summary:
         source, target, ledger = run.source, run.target, run.ledger
         await self._check_places(source, target)
+        run.memory.goes_by(self._file.footer.source_entries)
+        if run.deleter is not None:
+            run.deleter.begin()
         if run.deleter is not None and isinstance(target, LocalStore):
             await asyncio.to_thread(_find_blockers, self._file, self._blockers)
         moves = self._moves(source, target, run.carrier, ledger, run.deleter)
@@ -159,34 +165,41 @@ class _Applying:
                     break
             for batch in _batches(page):
                 ledger.planned(len(batch), sum(action.size for action in batch))
-                in_the_way = {action.key: self._in_the_way(action) for action in batch} if self._blockers.found else {}
-                looked = await _look_again(
-                    batch, source, target, carrier, {key for key, it in in_the_way.items() if it}
-                )
+                looked = await _look_again(batch, source, target, carrier)
                 ledger.record(looked.elsewise)
-                due = {one.key: one for action in looked.still for one in in_the_way.get(action.key, ())}
-                if due and deleter is not None:
-                    await self._clear(due, source, deleter, ledger)
+                if deleter is not None and (self._blockers.found or self._blockers.below):
+                    await self._clear(looked.still, source, target, deleter, ledger)
                 if looked.still:
                     yield looked.still
             if self._deletions:
                 return
 
-    def _in_the_way(self, action: Action) -> list[Entry]:
-        """The files that stand where this needs a folder, and that the plan deletes."""
-        return [one for one in self._blockers.above(action.place or action.key) if one.key not in self._cleared]
-
     # Deleting.
 
-    async def _clear(self, due: dict[str, Entry], source: Store, deleter: Deleter, ledger: Ledger) -> None:
-        """Delete what cannot wait for the end (see ``Deleter.clear``), if it still is as it was."""
-        deletions = [Action(Verb.DELETE, key, BECAUSE, None, due[key]) for key in sorted(due)]
-        ledger.planned(len(deletions), 0)
-        ledger.record(await _delete_again(deletions, source, deleter))
-        self._cleared.update(due)
+    async def _clear(
+        self, actions: Sequence[Action], source: Store, target: Store, deleter: Deleter, ledger: Ledger
+    ) -> None:
+        """Put aside what cannot wait for the end (see ``Deleter.clear``), where the source still lacks it."""
+        for action in actions:
+            place = action.place or action.key
+            due = [InTheWay(one.key, [_deletion(one)]) for one in self._blockers.above(place)]
+            if below := self._blockers.below.get(place):
+                due.append(InTheWay(place, [_deletion(one) for one in below], is_folder=True))
+            if due and action.key[-1] == "/":
+                self._folders.add(action.key)
+            for one in due:
+                if any(deletion.key in deleter.cleared for deletion in one.deletions):
+                    continue
+                failed: dict[str, SternaError] = {}
+                keys = [deletion.key for deletion in one.deletions]
+                here, there = await asyncio.gather(_now(source, keys, failed), _now(target, keys, failed))
+                if there and not here and not failed:
+                    left = [deletion for deletion in one.deletions if deletion.key in there]
+                    await deleter.set_aside([one._replace(deletions=left)], ledger)
 
     async def _delete(self, source: Store, target: Store, deleter: Deleter, ledger: Ledger, stop: Stop) -> None:
-        due = self._file.footer.counts.get(Verb.DELETE.value, 0) - len(self._cleared)
+        await deleter.settle(ledger, self._folders.__contains__)
+        due = self._file.footer.counts.get(Verb.DELETE.value, 0) - len(deleter.cleared)
         if not due or stop.is_requested:
             return
         if failed := ledger.summary.failed + ledger.summary.left:
@@ -201,10 +214,10 @@ class _Applying:
             for start in range(0, len(self._deletions), BATCH):
                 if stop.is_requested:
                     return
-                batch = [one for one in self._deletions[start : start + BATCH] if one.key not in self._cleared]
+                batch = [one for one in self._deletions[start : start + BATCH] if one.key not in deleter.cleared]
                 if batch:
                     ledger.planned(len(batch), 0)
-                    ledger.record(await _delete_again(batch, source, deleter))
+                    ledger.record(await _delete_again(batch, source, target, deleter))
             self._deletions = await asyncio.to_thread(next, self._pages, [])
 
 
@@ -233,16 +246,11 @@ def _find_blockers(file: PlanFile, blockers: Blockers) -> None:
         blockers.see(page)
 
 
-async def _look_again(
-    batch: Sequence[Action], source: Store, target: Store, carrier: Carrier, unseen: AbstractSet[str] = frozenset()
-) -> _Looked:
-    """Hold actions against what both sides show now. Of the ``unseen`` nothing is at the destination: a file stands where
-    they need a folder."""
+async def _look_again(batch: Sequence[Action], source: Store, target: Store, carrier: Carrier) -> _Looked:
+    """Hold actions against what both sides show now."""
     keys = [action.key for action in batch if action.verb is not Verb.REFUSE]
     failed: dict[str, SternaError] = {}
-    here, there = await asyncio.gather(
-        _now(source, keys, failed), _now(target, [key for key in keys if key not in unseen], failed)
-    )
+    here, there = await asyncio.gather(_now(source, keys, failed), _now(target, keys, failed))
     still: list[Action] = []
     elsewise: list[Outcome] = []
     maybe: dict[str, tuple[Action, str]] = {}
@@ -272,12 +280,14 @@ async def _look_again(
     return _Looked(still, elsewise)
 
 
-async def _delete_again(batch: Sequence[Action], source: Store, deleter: Deleter) -> list[Outcome]:
+async def _delete_again(batch: Sequence[Action], source: Store, target: Store, deleter: Deleter) -> list[Outcome]:
     """Delete what the source still lacks and what still stands at the destination as it was; what is gone is gone."""
     failed: dict[str, SternaError] = {}
     keys = [action.key for action in batch]
     folders = sorted({key[: at + 1] for key in keys for at, letter in enumerate(key) if letter == "/"})
     here = await _now(source, keys, failed)
+    unseen: dict[str, SternaError] = {}
+    there = await _now(target, keys, unseen) if isinstance(target, LocalStore) else dict.fromkeys(keys)
     marked = await _now(source, folders, failed) if isinstance(source, S3Store) else {}
     still, outcomes = [], []
     for action in batch:
@@ -285,10 +295,15 @@ async def _delete_again(batch: Sequence[Action], source: Store, deleter: Deleter
             outcomes.append(_outcome(action).fail(failed[action.key]))
         elif (how := change(None, here.get(action.key))) is not None:
             outcomes.append(_drifted(action, f"the source {how}"))
+        elif action.key not in there and action.key not in unseen:
+            outcomes.append(deleted(action, GONE_ALREADY))  # it made room for a folder, or a file, which stands there
         else:
             still.append(action)
     if still:
         outcomes += await deleter.erase(still, lambda path: path.rstrip("/") + "/" in marked)
+    for one in outcomes:
+        if one.status is Status.DONE and one.proof == GONE_ALREADY:  # by an earlier try, or by somebody else
+            one.status, one.size, one.because = Status.KEPT, 0, GONE_ALREADY
     return outcomes
 
 
@@ -306,7 +321,8 @@ def _files_now(store: LocalStore, keys: Sequence[str], failed: dict[str, SternaE
         try:
             entry = store.folder.look(key)
         except SternaError as error:
-            failed[key] = error
+            if error.code != NO_FOLDER:  # else a file stands above it, and so nothing here
+                failed[key] = error
             continue
         if entry is not None and not entry.is_directory_marker:  # of folders a listing says nothing
             found[key] = entry
@@ -323,6 +339,10 @@ def _batches(page: Sequence[Action]) -> Iterator[Sequence[Action]]:
         size += action.size
     if start < len(page):
         yield page[start:]
+
+
+def _deletion(entry: Entry) -> Action:
+    return Action(Verb.DELETE, entry.key, BECAUSE, None, entry)
 
 
 def _drifted(action: Action, how: str) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -49,6 +50,7 @@ class Carrier(msgspec.Struct, frozen=True):
     comparer: Looker | None = None  # by which a COMPARE is
     step_ns: int = 1  # how finely the folder keeps times
     settler: Callable[[AsyncIterator[list[Pair]], bool], AsyncIterator[list[Pair]]] | None = None  # of a folder's names
+    tells_same: bool = True  # what a look keeps is the same on both sides, and not only of the same time
     skips: bool = False  # what is refused by its name is left out, and fails nothing
 
     def settled(self, pages: AsyncIterator[list[Pair]], *, dry_run: bool) -> AsyncIterator[list[Pair]]:
@@ -73,8 +75,9 @@ class Carrier(msgspec.Struct, frozen=True):
             found = await asyncio.gather(*(self._settle(action) for action in looks))
             for action, one in zip(looks, found, strict=True):
                 if isinstance(one, Outcome):
-                    if one.status is Status.KEPT and action.source is not None and action.target is not None:
-                        one.source, one.target = Seen.of(action.source), Seen.of(action.target)
+                    if one.status is Status.KEPT and self.tells_same and action.source and action.target:
+                        now_ns = time.time_ns()
+                        one.source, one.target = Seen.of(action.source, now_ns), Seen.of(action.target, now_ns)
                     settled.append(one)
                 else:
                     todo.append(one)
@@ -163,6 +166,7 @@ async def upload_carrier(
             yield Carrier(
                 Verb.UPLOAD, bucket, mover, buffers, folder, planner, Prover(bucket), step_ns=step_ns,
                 looker=comparer if compare is Compare.CHECKSUM else None, comparer=comparer,
+                tells_same=compare is not Compare.MTIME,
             )  # fmt: skip
     finally:
         await mover.aclose()
@@ -212,7 +216,7 @@ async def download_carrier(
             yield Carrier(
                 Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable, step_ns=step_ns,
                 looker=comparer if compare is Compare.CHECKSUM else None, comparer=comparer,
-                settler=settler, skips=settings.on_collision is OnCollision.SKIP,
+                tells_same=compare is not Compare.MTIME, settler=settler, skips=settings.on_collision is OnCollision.SKIP,
             )  # fmt: skip
     finally:
         await mover.aclose()

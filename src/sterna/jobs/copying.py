@@ -54,8 +54,9 @@ async def copy_carrier(
 
     try:
         yield Carrier(
-            Verb.COPY, target, mover, Buffers(settings.limits.max_memory), None, planner, Prover(target), looker=look
-        )
+            Verb.COPY, target, mover, Buffers(settings.limits.max_memory), None, planner, Prover(target), looker=look,
+            tells_same=settings.compare is not Compare.MTIME,
+        )  # fmt: skip
     finally:
         await mover.aclose()
 

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 from sterna import __version__
 from sterna.jobs.ledger import Ledger
 from sterna.model.actions import Action, Verb
-from sterna.model.entry import Trouble
-from sterna.model.errors import CredentialsExpired
+from sterna.model.entry import Entry, Trouble
+from sterna.model.errors import CredentialsExpired, Refused
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.units import printable
+from sterna.moving.aside import InTheWay
+from sterna.moving.delete import FolderEraser
 from sterna.planning.blockers import Blockers
 from sterna.planning.deletions import BECAUSE, Deletions
 from sterna.planning.filters import Filter
@@ -65,7 +68,9 @@ class Deleter:
         self._folders: set[str] | None = set()  # those of which the source says that they are there; None: too many
         self._unknown = 0
         self._blockers = Blockers()
-        self._cleared: set[str] = set()  # those of them that are done with
+        self.cleared: set[str] = set()  # deletions that are done with, or put aside
+        self._aside = eraser.aside if isinstance(eraser, FolderEraser) else None  # in a bucket nothing is in the way
+        self._refused = 0
         self._clearing = asyncio.Lock()
         self._deletions = Deletions(
             takes=None if filters.takes_everything else filters.takes_pair, keeps_markers=keeps_markers
@@ -75,6 +80,8 @@ class Deleter:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._aside is not None:
+            self._aside.settle(self._keeps_folder, is_over=True)  # of a run that broke off
         self._deletions.close()
 
     def begin(self) -> None:
@@ -91,7 +98,8 @@ class Deleter:
             return False
         self._counts.see(page)
         self._deletions.add(page)
-        self._blockers.see(page)
+        if self._aside is not None:
+            self._blockers.see(page)
         if self._folders is not None:
             self._folders.update(source.key for source, _ in page if source is not None and source.key[-1] == "/")
             if len(self._folders) > _FOLDERS:
@@ -144,8 +152,9 @@ class Deleter:
         """
         self._ask_guards()
         self._tell_unknown(ledger)
-        if ledger.failed_moves and self._counts.deletions:
-            self._leave(ledger, self._counts.deletions, _since(ledger.failed_moves))
+        self._refuse_folders(ledger)
+        if (failed := ledger.failed_moves + self._refused) and self._counts.deletions:
+            self._leave(ledger, self._counts.deletions, _since(failed))
             return iter(())
         return self._deletions.batches()
 
@@ -154,27 +163,67 @@ class Deleter:
         return await self._eraser.erase(actions, keeps_folder)
 
     async def clear(self, actions: Sequence[Action], ledger: Ledger) -> None:
-        """Before these are moved: delete the files that stand where they need a folder, where those are to be deleted
-        anyway. They cannot wait for the end: what they are in the way of would fail, and then nothing is deleted.
+        """Before these are moved: put aside what stands where they need a folder, or a file, where it is to be deleted
+        anyway. It cannot wait for the end: what it is in the way of would fail, and then nothing is deleted. It comes back
+        where that fails after all (``settle``), and stays where something has failed already.
 
         Both sides are listed and the guards have let everything pass when this is called, as ``guarded`` sees to.
         """
-        if not self._blockers.found:
+        if not self._blockers.found and not self._blockers.below:
             return
         async with self._clearing:  # several pages move at once, and may wait for the same one
-            due = {
-                one.key: one
-                for action in actions
-                if action.verb is Verb.DOWNLOAD
-                for one in self._blockers.above(action.place or action.key)
-                if one.key not in self._cleared and self._deletions.holds(one)
-            }
-            if not due or self._stop.is_requested:
+            await self.set_aside(self._in_the_way(actions), ledger)
+
+    async def set_aside(self, all_in_the_way: Sequence[InTheWay], ledger: Ledger) -> None:
+        """Put these aside until ``settle``. What comes of those that cannot be is recorded."""
+        for one in all_in_the_way:
+            if self._aside is None or self._stop.is_requested or ledger.failed_moves:
                 return
-            deletions = [Action(Verb.DELETE, key, BECAUSE, None, due[key]) for key in sorted(due)]
-            ledger.planned(len(deletions), 0)
-            ledger.record(await self._eraser.erase(deletions, self._keeps_folder))
-            self._cleared.update(due)
+            done, outcomes = await asyncio.to_thread(self._aside.take, one)
+            self.cleared.update(done)
+            self.cleared.update(outcome.key for outcome in outcomes)
+            ledger.planned(len(outcomes), 0)
+            ledger.record(outcomes)
+
+    async def settle(self, ledger: Ledger, keeps_folder: Callable[[str], bool] | None = None) -> None:
+        """When all has been moved: delete for good what was put aside, where something stands in its place now. The rest
+        is back, and as due for deletion as it was.
+        """
+        if self._aside is not None:
+            outcomes, back = await asyncio.to_thread(self._aside.settle, keeps_folder or self._keeps_folder)
+            self.cleared.difference_update(back)
+            ledger.planned(len(outcomes), 0)
+            ledger.record(outcomes)
+
+    def _in_the_way(self, actions: Sequence[Action]) -> list[InTheWay]:
+        """Of what is in the way of these, that which is to be deleted and was not met before."""
+        found: dict[str, InTheWay] = {}
+        for action in actions:
+            if action.verb is not Verb.DOWNLOAD:
+                continue
+            place = action.place or action.key
+            for one in self._blockers.above(place):
+                if one.key not in self.cleared and self._deletions.holds(one):
+                    found[one.key] = InTheWay(one.key, [_deletion(one)])
+            below = self._blockers.below.get(place, ())
+            if below and all(one.key not in self.cleared and self._deletions.holds(one) for one in below):
+                found[place] = InTheWay(place, [_deletion(one) for one in below], is_folder=True)
+        return list(found.values())
+
+    def _refuse_folders(self, ledger: Ledger) -> None:
+        """For a dry run: name the folders that stand where a file is needed, and hold more than is to be deleted."""
+        if self._aside is None:
+            return
+        for place, below in self._blockers.below.items():
+            one = InTheWay(place, [_deletion(entry) for entry in below], is_folder=True)
+            if not all(self._deletions.holds(entry) for entry in below) or not self._aside.holds_only(one):
+                outcome = Outcome(Verb.DOWNLOAD.value, place, Status.FAILED)
+                sentence = (
+                    f"{printable(place)} is a folder at the destination, with more in it than is to be deleted, and a file"
+                    " is needed there; move it away, or leave this key out."
+                )
+                ledger.record([outcome.fail(Refused(sentence, operation="open", key=place))], unplanned=True)
+                self._refused += 1
 
     def _ask_guards(self) -> None:
         self._deletions.listed()
@@ -186,20 +235,24 @@ class Deleter:
         self, ledger: Ledger, stop: Stop, instead: Callable[[Sequence[Action]], list[Outcome]] | None
     ) -> None:
         """Delete what is due, if all that was to arrive has arrived; ``instead`` says what a dry run makes of it."""
-        due = self._counts.deletions - len(self._cleared)
+        if instead is None:
+            await self.settle(ledger)
+        else:
+            self._refuse_folders(ledger)
+        due = self._counts.deletions - len(self.cleared)
         self._tell_unknown(ledger)
         if not due:
             return
         if stop.is_requested:
             self._leave(ledger, due, "since the run was ended")
             return
-        failed = ledger.not_arrived if instead is None else ledger.failed_moves
+        failed = ledger.not_arrived if instead is None else ledger.failed_moves + self._refused
         if failed:
             self._leave(ledger, due, _since(failed))
             return
         ended = 0
         for batch in self._deletions.batches():
-            batch = [action for action in batch if action.key not in self._cleared]
+            batch = [action for action in batch if action.key not in self.cleared]
             if not batch:
                 continue
             if stop.is_requested:
@@ -236,6 +289,10 @@ def _spool() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="sterna-")
     except OSError as error:
         raise translate(error, "make a folder for the plan in", tempfile.gettempdir()) from error
+
+
+def _deletion(entry: Entry) -> Action:
+    return Action(Verb.DELETE, entry.key, BECAUSE, None, entry)
 
 
 def _since(failed: int) -> str:

@@ -155,7 +155,7 @@ async def entries(
     try:
         async for page in store.pages():
             if page.troubles:
-                run.memory.doubt()
+                run.memory.doubt(is_trouble=not all(one.skipped for one in page.troubles))
                 if run.deleter is not None:
                     run.deleter.unknown(page.troubles)
                 told = concerned(page.troubles, filters)

@@ -17,7 +17,7 @@ from sterna.wire.client import Client, Request
 from sterna.wire.encoding import encode_query
 from sterna.wire.retry import no_such_bucket
 from sterna.wire.side import Side
-from sterna.wire.xml import check_page, parse_page
+from sterna.wire.xml import Asked, check_page, parse_page
 
 
 class Listed(msgspec.Struct, frozen=True, gc=False):
@@ -114,7 +114,8 @@ async def listed_as(store: S3Store, key: str) -> Entry | None:
     """The entry with exactly this full key: as a prefix of itself it is the first that a listing shows."""
     query = encode_query([("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", key)])
     response = await store.client.call(Request("List", "GET", store.bucket, query=query, check=check_page))
-    return next((entry for entry in parse_page(response.body).entries if entry.key == key), None)
+    page = parse_page(response.body, Asked(bucket=store.bucket, prefix=key))
+    return next((entry for entry in page.entries if entry.key == key), None)
 
 
 def nothing(location: BucketPath) -> ObjectGone:

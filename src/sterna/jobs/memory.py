@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import time
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import msgspec
+from msgspec.structs import replace
+
 from sterna.jobs.identity import AWS, identity
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.settings import Settings
+from sterna.jobs.usual import Usual, places_now
 from sterna.model.errors import JournalUnusable, SternaError, WrongSetting
 from sterna.model.location import BucketPath, Location
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen, Synced, mark
 from sterna.planning.compare import Compare
-from sterna.planning.guard import Remembered
-from sterna.planning.known import SAME, Known, Same
+from sterna.planning.known import SAME, AllSame, Known, Same
 from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.store import Store
@@ -28,13 +31,12 @@ if TYPE_CHECKING:
     from sterna.journal.journal import Journal
     from sterna.journal.route import Route
     from sterna.journal.run import Run
-    from sterna.journal.values import PastRun
 
-_SOURCE_ENTRIES, _SOURCE_AT, _TARGET_AT, _COULD_DELETE = "source_entries", "source_at", "target_at", "could_delete"
 _READ_AT_ONCE = 10_000  # rows; each time the file is opened anew
-_PAST = 100  # runs that are looked through for what the guards ask
 
 T = TypeVar("T")
+
+_NOTHING_KNOWN: Known = {}
 
 
 class Tree(Protocol):
@@ -60,20 +62,25 @@ class Memory:
         journal: Journal | None = None,
         *,
         tree: Tree | None = None,
-        remembered: Remembered | None = None,
+        usual: Usual | None = None,
+        now: Usual | None = None,
         filters: str = "",
         is_durable: bool = True,
     ) -> None:
-        self.remembered = remembered or Remembered()
+        self._usual = usual or Usual()
+        self._now = now or Usual(filters=filters)
+        self.remembered = self._usual.remembered(filters)
         self._ledger = ledger
         self._journal = journal
         self._tree = tree
         self._marks = tree.marks() if tree is not None else _nothing()
         self._page: tuple[list[str], list[bytes]] = ([], [])
         self._at = 0
+        self._has_ended = False  # the tree has nothing beyond this page
         self._hides = False  # something of the two places is not seen: what is not met may be there all the same
         self._sources = 0
         self._is_whole = False  # both sides were listed to their end
+        self._is_doubtful = False  # and something of them could not be
         self._run: Run | None = None
         if journal is not None:
             self._run = journal.begin(
@@ -83,6 +90,8 @@ class Memory:
                 is_durable=is_durable,
             )
             ledger.remember = self._record
+            if self._usual.is_lost:  # stays so, whatever becomes of this run
+                self._run.usual(msgspec.json.encode(self._usual).decode())
 
     # What earlier runs saw
 
@@ -91,15 +100,16 @@ class Memory:
 
         Nearly all of most pages is as it was, and known by its mark; rows are read only where something is not.
         """
-        if self._run is not None:
-            self._sources += sum(1 for source, _ in page if source is not None)
+        self._sources += sum(1 for source, _ in page if source is not None)
         if self._tree is None:
             return None
+        if not page or (self._has_ended and self._at == len(self._page[0])):
+            return _NOTHING_KNOWN  # also of a first run, which would look for each of its keys in vain
         keys = [(source or target).key for source, target in page]  # type: ignore[union-attr]  # one of them is there
         marks = [b"-" if source is None or target is None else mark(source, target) for source, target in page]
         saw_keys, saw_marks = await self._up_to(keys[-1])
         if saw_keys == keys and saw_marks == marks and all(marks):
-            return dict.fromkeys(keys, SAME)
+            return AllSame.fromkeys(keys, SAME)
         saw = dict(zip(saw_keys, saw_marks, strict=True))
         self._gone(saw.keys() - set(keys))
         known: dict[str, Synced | Same] = {}
@@ -113,15 +123,29 @@ class Memory:
             known.update((row.key, row) for row in await self._rows(others[0], others[-1]) if row.key not in known)
         return known
 
+    async def known_alone(self, key: str) -> Known | None:
+        """What the tree has of one key, whatever comes before it."""
+        return None if self._tree is None else {row.key: row for row in await self._rows(key, key)}
+
     async def listed(self) -> None:
         """Both sides are listed to their end: what the tree has beyond is on neither any more."""
         self._is_whole = True
         while self._tree is not None and not self._hides and (keys := (await self._next())[0]):
             self._gone(set(keys))
 
-    def doubt(self) -> None:
-        """A listing left something out: of a key that does not come, nothing is known."""
+    def doubt(self, *, is_trouble: bool = False) -> None:
+        """A listing left something out: of a key that does not come, nothing is known. ``is_trouble``: not by a rule."""
         self._hides = True
+        self._is_doubtful |= is_trouble
+
+    @property
+    def source_entries(self) -> int | None:
+        """How many entries the source has; None where it was not listed to its end, or something of it could not be."""
+        return self._sources if self._is_whole and not self._is_doubtful else None
+
+    def goes_by(self, source_entries: int | None) -> None:
+        """What is done was decided by a plan that saw so many entries of the source; None: it could not tell."""
+        self._sources, self._is_whole = source_entries or 0, source_entries is not None
 
     async def _up_to(self, last: str) -> tuple[list[str], list[bytes]]:
         """The keys of the tree up to this one, and their marks."""
@@ -148,10 +172,11 @@ class Memory:
             return [], []
         try:
             page = await anext(self._marks, None)  # a tuple as the default is a SystemError in Python 3.11
-            return page or ([], [])
         except JournalUnusable as error:
             self._lose(error)
             return [], []
+        self._has_ended = page is None
+        return page or ([], [])
 
     async def _rows(self, first: str, last: str) -> list[Synced]:
         assert self._tree is not None
@@ -170,8 +195,9 @@ class Memory:
     def found(self, pairs: Sequence[Pair]) -> None:
         """These were found to be the same on both sides, and are not in the tree as they are."""
         if self._run is not None and pairs:
+            now_ns = time.time_ns()
             self._run.done([
-                Synced(source.key, Seen.of(source), Seen.of(target))
+                Synced(source.key, Seen.of(source, now_ns), Seen.of(target, now_ns))
                 for source, target in pairs
                 if source is not None and target is not None
             ])  # fmt: skip
@@ -192,9 +218,9 @@ class Memory:
             return
         synced, gone = [], []
         for one in outcomes:
-            if one.status is Status.DONE and one.verb == "delete":
+            if one.verb == "delete" and one.status in (Status.DONE, Status.KEPT):  # kept: it was gone already
                 gone.append(one.key)
-            elif (one.status is Status.DONE or one.status is Status.KEPT) and (row := _row(one)) is not None:
+            elif one.status in (Status.DONE, Status.KEPT) and (row := _row(one)) is not None:
                 synced.append(row)
         self._run.done(synced)
         self._run.gone(gone)
@@ -210,19 +236,23 @@ class Memory:
 
     # The end
 
-    async def close(self, error: SternaError | None, *, could_delete: bool, places: dict[str, str]) -> None:
+    async def close(self, error: Exception | None, *, could_delete: bool) -> None:
         """Keep how the run ended, and let go of the route. A run that was torn off is kept as interrupted."""
         await self._marks.aclose()
         if self._journal is None or self._run is None:
             return
         summary = self._ledger.summary
-        if error is not None:
+        if isinstance(error, SternaError):
             summary.exit_code, summary.verdict = summary.exit_code or error.exit_code, summary.verdict or error.sentence
+        elif error is not None:
+            summary.exit_code, summary.verdict = 1, f"An unexpected error ended the run: {type(error).__name__}."
+        entries = self.source_entries
+        if entries is not None and error is None and summary.exit_code in (0, 1):
+            could_delete = could_delete and not summary.exit_code
+            usual = self._usual.after(replace(self._now, entries=entries), could_delete=could_delete)
+            self._run.usual(msgspec.json.encode(usual).decode())
         if summary.verdict:
-            notes: dict[str, str | int] = {}
-            if self._is_whole and error is None:  # what a guard refused is nothing to measure the next run by
-                notes = {_SOURCE_ENTRIES: self._sources, **places, **({_COULD_DELETE: 1} if could_delete else {})}
-            self._run.end(summary, notes)
+            self._run.end(summary, {} if entries is None else {"source_entries": entries})
         await self._journal.closed()
         self._tell()
 
@@ -245,12 +275,14 @@ async def remembering(
     command: str,
     *,
     dry_run: bool = False,
+    filters: str = "",
 ) -> AsyncIterator[Memory]:
     """The memory of a run whose two sides are open; it holds the lock of the route. A dry run only reads, and locks
     nothing.
 
     Raises Locked where another run works between the same two places. A journal that cannot be kept is told of, and the
-    run goes on without, unless the user named its place.
+    run goes on without, unless the user named its place; one that deletes then knows that it knows nothing. ``filters`` is
+    the fingerprint of those that decided what is done, if not the settings'.
     """
     if not settings.journal.is_kept:
         yield Memory(ledger)
@@ -276,42 +308,41 @@ async def remembering(
         if dry_run:
             beside = _Beside(journals_folder(state) / f"{route.name}{SUFFIX}")
             tree: Tree = beside
-            runs = await beside.runs()
+            kept = await beside.usual()
         else:
             tree = journal = await _opened(Journal, route, state, command)
-            runs = await journal.ask(questions.runs, _PAST)
+            kept = await journal.ask(questions.usual)
     except (JournalUnusable, WrongSetting) as error:
         if journal is not None:
             await journal.closed()
-        if settings.journal.directory and isinstance(error, WrongSetting):
-            raise
+        if settings.journal.directory:
+            raise WrongSetting(error.sentence) from error
         ledger.notice(f"{error.sentence} The run goes on without a journal.", "warning", "journal")
-        yield Memory(ledger)
+        yield Memory(ledger, usual=Usual(is_lost=True))
         return
-    fingerprint = settings.filters.fingerprint
+    usual = msgspec.json.decode(kept, type=Usual) if kept else Usual()
+    if journal is not None and journal.lost:
+        usual = Usual(is_lost=True)
+    fingerprint = filters or settings.filters.fingerprint
     memory = Memory(
         ledger,
         journal,
         tree=tree if by_tree else None,
-        remembered=_remembered(runs, fingerprint, is_lost=journal is not None and bool(journal.lost)),
+        usual=usual,
+        now=replace(places_now(ends, stores, one_file_system=settings.one_file_system), filters=fingerprint),
         filters=fingerprint,
         is_durable=settings.download.durable or not isinstance(stores[1], LocalStore),
     )
     if not settings.filters.takes_everything:
         memory.doubt()
-    places = {
-        name: number
-        for name, store in zip((_SOURCE_AT, _TARGET_AT), stores, strict=True)
-        if isinstance(store, LocalStore) and (number := file_system(store)) is not None
-    }
-    told: SternaError | None = None
+    told: Exception | None = None
     try:
         yield memory
-    except SternaError as error:
+    except Exception as error:
         told = error
         raise
     finally:
-        await memory.close(told, could_delete=settings.deletion is not None, places=places)
+        await memory.close(told, could_delete=settings.deletion is not None)
 
 
 async def _opened(kind: type[Journal], route: Route, state: Path, command: str) -> Journal:
@@ -336,16 +367,16 @@ class _Beside:
         self._doubtful: frozenset[int] = frozenset()
         self._is_there = False
 
-    async def runs(self) -> list[PastRun]:
-        """The last runs; to be asked first."""
+    async def usual(self) -> str:
+        """What is usual here; to be asked first."""
 
-        def read() -> list[PastRun]:
+        def read() -> str:
             self._is_there = self._path.exists()
             if not self._is_there:
-                return []
+                return ""
             with reading(self._path) as connection:
                 self._doubtful = questions.doubtful_runs(connection)
-                return questions.runs(connection, _PAST)
+                return questions.usual(connection)
 
         from sterna.journal import questions
         from sterna.journal.database import reading
@@ -366,6 +397,8 @@ class _Beside:
     async def rows_between(self, first: str, last: str) -> list[Synced]:
         from sterna.journal import questions
 
+        if not self._is_there:
+            return []
         return await self._asked(questions.rows_between, first, last, self._doubtful)
 
     async def _asked(self, question: Callable[..., T], *arguments: object) -> T:
@@ -381,30 +414,3 @@ class _Beside:
 async def _nothing() -> AsyncGenerator[tuple[list[str], list[bytes]], None]:
     return
     yield [], []
-
-
-def _remembered(runs: Sequence[PastRun], filters: str, *, is_lost: bool) -> Remembered:
-    """What the guards ask of earlier runs, which come newest first. Of the source counts the most that it had since the
-    last run that could delete: one that cannot must not make them forget what is missing.
-    """
-    noted = [run for run in runs if run.notes]
-    last = next((run for run in noted if _COULD_DELETE in run.notes), None)
-    since = noted[: noted.index(last) + 1] if last is not None else noted
-    counts = [int(run.notes[_SOURCE_ENTRIES]) for run in since if run.filters == filters]
-    places = (last or noted[0]).notes if noted else {}
-    return Remembered(
-        source_entries=max(counts, default=None),
-        source_file_system=str(places[_SOURCE_AT]) if _SOURCE_AT in places else None,
-        target_file_system=str(places[_TARGET_AT]) if _TARGET_AT in places else None,
-        filters=last.filters if last is not None else None,
-        is_lost=is_lost,
-    )
-
-
-def file_system(folder: LocalStore) -> str | None:
-    """What a file system is known by, also after it was mounted again; None where it has no such number (NFS)."""
-    try:
-        number = os.statvfs(folder.folder.path).f_fsid
-    except OSError:
-        return None
-    return f"{number:x}" if number else None

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from sterna.jobs.memory import file_system
 from sterna.jobs.settings import Settings
+from sterna.jobs.usual import places_now
 from sterna.model.errors import WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable
@@ -18,7 +18,6 @@ from sterna.planning.patterns import Sequence as Pattern
 from sterna.planning.patterns import Wild
 from sterna.planning.rules import Rule
 from sterna.stores.folder import translate
-from sterna.stores.local import LocalStore
 from sterna.stores.store import Store
 
 
@@ -30,13 +29,19 @@ def check_places(settings: Settings, source: Location, destination: Location, *,
 
 
 def refused_by_memory(
-    settings: Settings, ends: tuple[Location, Location], stores: tuple[Store, Store], remembered: Remembered
+    settings: Settings,
+    ends: tuple[Location, Location],
+    stores: tuple[Store, Store],
+    remembered: Remembered,
+    filters: str,
 ) -> list[Refusal]:
     """What the guards say that know of earlier runs, before anything is listed."""
     if settings.deletion is None:
         return []
-    one, other = (file_system(store) if isinstance(store, LocalStore) else None for store in stores)
-    places = Places(_resolved(ends[0]), _resolved(ends[1]), one, other, filters=settings.filters.fingerprint)
+    now = places_now(ends, stores, one_file_system=settings.one_file_system)
+    source, target = _resolved(ends[0]), _resolved(ends[1])
+    decided_by = filters or settings.filters.fingerprint
+    places = Places(source, target, now.source_at, now.target_at, filters=decided_by, mounts=now.mounts)
     return changed_since(places, remembered, settings.deletion.allowed)
 
 

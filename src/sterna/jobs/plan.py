@@ -123,7 +123,12 @@ class _Writing:
             ledger.tally.planning_done = True
             if not stop.is_requested:
                 review = reviewer.review(ledger.summary.kept, ledger.summary.there_bytes)
-                writer.finish(requests=review.estimate.requests, kept=review.kept, kept_bytes=review.kept_bytes)
+                writer.finish(
+                    requests=review.estimate.requests,
+                    kept=review.kept,
+                    kept_bytes=review.kept_bytes,
+                    source_entries=run.memory.source_entries,
+                )
                 self.review = review
         return await ledger.settle()
 

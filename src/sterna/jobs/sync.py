@@ -45,12 +45,14 @@ async def sync(
     standby: Standby | None = None,
     flow: Flow = carry_over,
     command: str = "sync",
+    decided_by: str = "",
 ) -> Summary:
     """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; what the source
     lacks is deleted there where ``settings.deletion`` says so.
 
     ``standby``: where helper processes come from, if any may be had. ``flow``: what is done between the two once they
-    are open, and ``command`` what it is called; planning and applying a plan are other flows than a sync's.
+    are open, and ``command`` what it is called; planning and applying a plan are other flows than a sync's. ``decided_by``
+    is the fingerprint of the filters by which it was decided what is done, if not the settings'.
 
     Raises SternaError where the run cannot be established (no such folder, bucket, permission); what happens to
     single objects stands in the summary.
@@ -72,9 +74,11 @@ async def sync(
             raise WrongSetting("Neither location is in a bucket; write one of them as s3://bucket/prefix.")
         async with (
             sides as (left, right, carrier),
-            remembering((source, destination), (left, right), settings, ledger, command, dry_run=dry_run) as memory,
+            remembering(
+                (source, destination), (left, right), settings, ledger, command, dry_run=dry_run, filters=decided_by
+            ) as memory,
         ):
-            refusals = refused_by_memory(settings, (source, destination), (left, right), memory.remembered)
+            refusals = refused_by_memory(settings, (source, destination), (left, right), memory.remembered, decided_by)
             with _deleter(settings, carrier, stop, memory.remembered, refusals) as deleter:
                 return await flow(
                     Opened(left, right, carrier, ledger, stop, memory, settings.filters, deleter, dry_run)

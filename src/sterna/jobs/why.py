@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from sterna.jobs.carriers import Carrier
 from sterna.jobs.job import Opened
 from sterna.jobs.listing import listed_as
+from sterna.jobs.memory import Memory
 from sterna.jobs.places import with_trash
 from sterna.jobs.settings import Settings
 from sterna.jobs.sync import sync
@@ -21,8 +22,11 @@ from sterna.model.errors import AccessDenied, Refused
 from sterna.model.events import Summary, Tally
 from sterna.model.location import Location
 from sterna.model.outcomes import Status
+from sterna.model.synced import Seen as Saw
+from sterna.model.synced import Synced
 from sterna.moving.prove import just_before
 from sterna.planning.filters import Filter
+from sterna.planning.known import Known, judged
 from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
@@ -50,12 +54,15 @@ class Reason(msgspec.Struct, kw_only=True):
     """What a sync would do about one key. ``would`` is upload, download, copy, delete, keep, refuse, skip or nothing.
 
     ``rule`` is the number of the filter's rule that decided, 0 where none did, and ``origin`` where that was said.
-    ``listed`` is what the listings alone came to, where a look was needed to settle it.
+    ``listed`` is what the listings alone came to, where a look was needed to settle it; it goes by what the last run left
+    in the journal where that has the key: ``last_source`` and ``last_destination``.
     """
 
     key: str
     source: Seen
     destination: Seen
+    last_source: Seen | None = None
+    last_destination: Seen | None = None
     included: bool
     filtered_by: str
     rule: int
@@ -68,7 +75,8 @@ class Reason(msgspec.Struct, kw_only=True):
 
 
 async def why(key: str, source: Location, destination: Location, settings: Settings | None = None) -> Reason:
-    """Explain one key, relative to both locations. Nothing is changed, and a few requests are made.
+    """Explain one key, relative to both locations. Nothing is changed, and a few requests are made; where an earlier run
+    leaves doubt that only the content settles, that is read as a sync would read it.
 
     Raises SternaError where a side cannot be reached.
     """
@@ -80,7 +88,7 @@ async def why(key: str, source: Location, destination: Location, settings: Setti
         assert isinstance(run.source, LocalStore | S3Store)
         assert isinstance(run.target, LocalStore | S3Store)
         asked = replace(settings, filters=run.filters)
-        reasons.append(await _explained(key, run.source, run.target, run.carrier, asked))
+        reasons.append(await _explained(key, run.source, run.target, run.carrier, run.memory, asked))
         return await run.ledger.settle()
 
     tally = Tally()
@@ -90,7 +98,9 @@ async def why(key: str, source: Location, destination: Location, settings: Setti
     return reason
 
 
-async def _explained(key: str, source: Place, target: Place, carrier: Carrier, settings: Settings) -> Reason:
+async def _explained(
+    key: str, source: Place, target: Place, carrier: Carrier, memory: Memory, settings: Settings
+) -> Reason:
     a, one = await _seen(source, key)
     b, other = await _seen(target, key)
     decision = settings.filters.explain(key, a or b, only_at_destination=a is None)
@@ -113,8 +123,22 @@ async def _explained(key: str, source: Place, target: Place, carrier: Carrier, s
     else:
         if isinstance(source, S3Store) and isinstance(target, LocalStore):
             await _pass_those_around(source, carrier, settings.filters, a, b)
-        await _compared(reason, carrier, a, b)
+        known = await memory.known_alone(key)
+        if known is not None and b is not None:
+            _say_last(reason, known, key)
+        await _compared(reason, carrier, a, b, known)
     return reason
+
+
+def _say_last(reason: Reason, known: Known, key: str) -> None:
+    """What both sides had when they were last the same."""
+    row = known.get(key)
+    if isinstance(row, Synced) and row.is_sure and row.source is not None and row.target is not None:
+        reason.last_source, reason.last_destination = _saw(row.source), _saw(row.target)
+
+
+def _saw(seen: Saw) -> Seen:
+    return Seen(there=True, size=seen.size, mtime_ns=seen.mtime_ns, etag=seen.etag, checksum=seen.checksum)
 
 
 def _without_source(reason: Reason, settings: Settings, *, keeps_markers: bool) -> None:
@@ -131,11 +155,11 @@ def _without_source(reason: Reason, settings: Settings, *, keeps_markers: bool) 
         reason.because = "the source does not have it; last of all, and only if no guard refuses"
 
 
-async def _compared(reason: Reason, carrier: Carrier, source: Entry, target: Entry | None) -> None:
-    """The plan for this pair alone, and where it wants a look, that look."""
-    actions = carrier.plan([(source, target)], time.time_ns()).actions
+async def _compared(reason: Reason, carrier: Carrier, source: Entry, target: Entry | None, known: Known | None) -> None:
+    """The plan for this pair alone, with what earlier runs saw of it; and where it wants a look, that look."""
+    actions = carrier.plan([(source, target)], time.time_ns(), known).actions
     if not actions:
-        reason.would, reason.because = "keep", _kept(reason, source, target)
+        reason.would, reason.because = "keep", _kept(reason, source, target, known)
         return
     [action] = actions
     if action.verb in (Verb.LOOK, Verb.COMPARE):
@@ -150,11 +174,13 @@ async def _compared(reason: Reason, carrier: Carrier, source: Entry, target: Ent
             reason.would, reason.because = "refuse", outcome.error or outcome.because
 
 
-def _kept(reason: Reason, source: Entry, target: Entry | None) -> str:
+def _kept(reason: Reason, source: Entry, target: Entry | None, known: Known | None) -> str:
     if reason.compare == "exists":
         return "the destination has it, and --compare exists writes over nothing"
     if reason.compare != "auto":
         return "same size" if source.size else "both are empty"
+    if target is not None and known is not None and judged(source, target, known.get(source.key)) == "":
+        return "both sides are as they were when they were last synced"
     if target is not None and source.etag and source.etag == target.etag:
         return "same size and ETag"
     if target is not None and source.mtime_ns // 10**9 < target.mtime_ns // 10**9:

@@ -17,7 +17,7 @@ Whoever writes (the run, one at a time for each route):
     journal.download_begun(...), range_written(...), download_ended(...)    downloads in ranges
     await journal.flushed()                          True: all of that is in the file, and on disk
     await journal.room()                             once for each range: bounds what waits in memory
-    run.end(summary, notes)
+    run.usual(facts); run.end(summary)
     await journal.closed()
 
 ``open`` blocks (call it in a thread) and raises Locked (exit code 7), WrongSetting (a state directory that somebody else

@@ -49,9 +49,16 @@ def open_database(path: Path, route: Route, *, network: str, steps: Sequence[str
     A damaged file is renamed, never deleted, and a new one begun. A newer schema, or the file of another route, raises
     JournalUnusable and stays as it is.
     """
+    is_new = not path.exists()
+    is_emptied = not is_new and not path.stat().st_size and not path.with_name(path.name + "-wal").exists()
     os.close(open_private(path))  # for us alone, before anything is in it; SQLite gives its other files the same mode
     try:
-        return Opened(_open(path, route, network, steps), "")
+        emptied = f"The journal of {printable(str(route))} was empty: what earlier runs saw is not known any more."
+        return Opened(_open(path, route, network, steps), emptied if is_emptied else "")
+    except JournalUnusable:
+        if is_new and not path.stat().st_size:
+            path.unlink()  # nothing was ever in it: the next run must not take it for one that was emptied
+        raise
     except _Damaged as error:
         aside = _set_aside(path)
         lost = (

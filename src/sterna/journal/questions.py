@@ -39,6 +39,12 @@ def route_of(connection: sqlite3.Connection) -> Route:
     return Route(facts["source"], facts["target"], facts.get("source_endpoint", ""), facts.get("target_endpoint", ""))
 
 
+def usual(connection: sqlite3.Connection) -> str:
+    """What the last run that kept it said of what is usual here; empty where none did."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'usual'").fetchone()
+    return str(row[0]) if row else ""
+
+
 # Runs
 
 

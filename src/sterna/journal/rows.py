@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,11 +22,28 @@ _json = msgspec.json.Encoder().encode
 
 
 class Statement(NamedTuple):
-    """One statement of SQL, and what makes its row of a value. ``by_key``: rows go in best in the order of their keys."""
+    """One statement of SQL, and what makes its row of a value. ``by_key``: rows go in best in the order of their keys.
+    ``values`` is the last part of an insertion, which may be repeated for many rows.
+    """
 
     sql: str
     row: Callable[[Any], Row]
     by_key: bool = False
+    values: str = ""
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        """Carry it out for all rows. Many at a time where it may be: 2.9 µs a row of the tree, 4.1 one by one, between
+        which Python lets go of its lock and waits for it again.
+        """
+        at = 0
+        if self.values:
+            several = self.sql + f", {self.values}" * (_AT_ONCE - 1)
+            for at in range(_AT_ONCE, len(rows) + 1, _AT_ONCE):
+                connection.execute(several, list(chain.from_iterable(rows[at - _AT_ONCE : at])))
+        connection.executemany(self.sql, rows[at:])
+
+
+_AT_ONCE = 64  # rows
 
 
 def key_bytes(key: str) -> bytes:
@@ -54,10 +73,12 @@ def keep_synced(run: int) -> Statement:
         known_by = b"" if source is None or target is None else mark(source, target)
         return to_bytes(one.key), run, pack(source), pack(target), known_by
 
-    sql = "INSERT OR REPLACE INTO tree (key, run, source, target, mark) VALUES (?, ?, ?, ?, ?)"
-    return Statement(sql, row, by_key=True)
+    values = "(?, ?, ?, ?, ?)"
+    sql = f"INSERT OR REPLACE INTO tree (key, run, source, target, mark) VALUES {values}"
+    return Statement(sql, row, by_key=True, values=values)
 
 
+KEEP_USUAL = Statement("INSERT OR REPLACE INTO meta (name, value) VALUES ('usual', ?)", lambda value: (value,))
 FORGET = Statement("DELETE FROM tree WHERE key = ?", lambda key: (key_bytes(key),), by_key=True)
 
 

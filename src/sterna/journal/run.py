@@ -15,6 +15,7 @@ from sterna.journal.rows import (
     DEPART,
     END_RUN,
     FORGET,
+    KEEP_USUAL,
     LAND,
     Statement,
     json_text,
@@ -75,8 +76,12 @@ class Run:
         self._put(keep_outcomes(self.number, self._outcomes), kept)
         self._outcomes += len(kept)
 
+    def usual(self, facts: str) -> None:
+        """Keep, in the words of whoever asks for it, what is usual between these places."""
+        self._put(KEEP_USUAL, [facts])
+
     def end(self, summary: Summary, notes: Mapping[str, str | int] | None = None) -> None:
-        """The run's own end. ``notes`` is what the guards of the next run want to know of this one."""
+        """The run's own end. ``notes`` are what else is to be told of it."""
         state = State.INTERRUPTED if summary.exit_code in SIGNALLED else State.ENDED
         counts = {
             name: int(value)

@@ -2,7 +2,7 @@
 -- Keys are blobs: UTF-8, and bytes that are not UTF-8 as they are. They sort as bytes, which is the order of listings.
 
 CREATE TABLE meta (                -- what this file is, in words; stays readable for every version to come
-    name        TEXT PRIMARY KEY,  -- schema, sterna, route, source, target, source_endpoint, target_endpoint, closed
+    name        TEXT PRIMARY KEY,  -- schema, sterna, route, source, target, source_endpoint, target_endpoint, closed, usual
     value       TEXT NOT NULL
 ) WITHOUT ROWID;
 
@@ -54,10 +54,10 @@ CREATE TABLE flights (             -- keys that a run had in hand: a row for eac
 
 CREATE TABLE tree (                -- the last-synced tree: what both sides had when they were last seen to be the same
     key         BLOB PRIMARY KEY,
+    mark        BLOB NOT NULL,     -- model.synced.mark of the two sides: what an unchanged key is known by
     run         INTEGER NOT NULL,  -- the run that saw it
     source      BLOB NOT NULL,     -- msgpack: model.synced.Seen, or nil
-    target      BLOB NOT NULL,
-    mark        BLOB NOT NULL      -- model.synced.mark of the two: what an unchanged key is known by
+    target      BLOB NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE uploads (             -- multipart uploads and copies in parts that may be open on the server

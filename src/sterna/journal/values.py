@@ -21,7 +21,7 @@ class State(str, enum.Enum):
 class PastRun(msgspec.Struct, frozen=True, kw_only=True):
     """One run. ``name`` is unique over all journals; ``number`` within this one. Times are nanoseconds since 1970.
 
-    ``counts`` are those of the summary, ``notes`` what the next run's guards ask for.
+    ``counts`` are those of the summary, ``notes`` what else it saw.
     """
 
     number: int

@@ -227,7 +227,7 @@ class Writer:
             if not writes:  # what was committed before reaches the disk with the next commit: there must be one
                 connection.execute("UPDATE meta SET value = '0' WHERE name = 'closed'")
             for statement, rows in _grouped(writes):
-                connection.executemany(statement, rows)
+                statement.run(connection, rows)
         if lasting:
             connection.execute(f"PRAGMA synchronous = {self._usual}")
         self._is_behind = not lasting
@@ -260,21 +260,21 @@ class atomic:  # noqa: N801 - reads as a word: with atomic(connection)
                 self._connection.rollback()
 
 
-def _grouped(writes: Sequence[_Write]) -> Iterator[tuple[str, list[Row]]]:
+def _grouped(writes: Sequence[_Write]) -> Iterator[tuple[Statement, list[Row]]]:
     """Rows by statement, in the order in which they were put; what goes in by key is sorted as far as that leaves it.
 
     In random order a tree of a million keys takes ten times as long: each commit rewrites a page for nearly every row.
     """
     at = 0
     while at < len(writes):
-        sql, by_key = writes[at].statement.sql, writes[at].statement.by_key
+        statement = writes[at].statement
         rows: list[Row] = []
-        while at < len(writes) and writes[at].statement.sql == sql:
+        while at < len(writes) and writes[at].statement.sql == statement.sql:
             rows += map(writes[at].statement.row, writes[at].values)
             at += 1
-        if by_key:
+        if statement.by_key:
             rows.sort(key=_by_key)  # stable: of two rows of one key the later one stays the later
-        yield sql, rows
+        yield statement, rows
 
 
 def _abandon(connection: sqlite3.Connection) -> None:

@@ -85,6 +85,13 @@ class WrongSetting(SternaError):
     exit_code = 2
 
 
+class HostUnknown(WrongSetting):
+    """No address is known for the name of a server: it is wrong, or the network is not the one that knows it. The server
+    was not reached, and that is what the exit code says."""
+
+    exit_code = 1
+
+
 class PlanUnusable(WrongSetting):
     """A plan file is cut, changed, or of another kind; nothing of it is carried out. Make it anew."""
 

@@ -73,9 +73,11 @@ def parse_location(text: str) -> Location:
         path = rest[len(bucket) + 1 :]
     else:
         bucket, _, path = rest.partition("/")
+    if not bucket:
+        raise WrongSetting(f"{printable(text)} names no bucket; write s3://bucket or s3://bucket/prefix.")
     if not _BUCKET.fullmatch(bucket):
         raise WrongSetting(
-            f"{printable(text)}: {printable(bucket) or 'nothing'} is no bucket name, which is 3 to 63"
+            f"{printable(text)}: {printable(bucket)} is no bucket name, which is 3 to 63"
             " of a-z, 0-9, - and .; write s3://bucket or s3://bucket/prefix."
         )
     if "\x00" in path:

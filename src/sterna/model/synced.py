@@ -24,9 +24,10 @@ class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
     device: int = 0
 
     @classmethod
-    def of(cls, entry: Entry) -> Seen:
-        """What a listing or a look said."""
-        return cls(entry.size, entry.mtime_ns, entry.etag, "", entry.version, entry.ctime_ns, entry.inode)
+    def of(cls, entry: Entry, now_ns: int | None = None) -> Seen:
+        """What a listing or a look said. ``now_ns``: when; then a file that was just changed is kept as ``calm`` says."""
+        ctime_ns = entry.ctime_ns if now_ns is None else calm(entry.ctime_ns, now_ns)
+        return cls(entry.size, entry.mtime_ns, entry.etag, "", entry.version, ctime_ns, entry.inode)
 
 
 class Synced(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +42,20 @@ class Synced(msgspec.Struct, frozen=True, gc=False):
     target: Seen | None
     run: int = 0
     is_sure: bool = True
+
+
+_TICK_NS = 20_000_000  # times of files tick in steps of up to 10 ms
+_COARSE_NS = 2_000_000_000  # and in whole seconds, FAT's in two, where they have no fraction
+
+
+def calm(ctime_ns: int, seen_ns: int) -> int:
+    """The ctime of a file that was looked at or read at ``seen_ns``; 0 where it was changed in the tick before that.
+
+    It may be changed again in that tick, and show the same times. Kept without its ctime, it is compared by its content in
+    the next run.
+    """
+    tick_ns = _COARSE_NS if ctime_ns % 1_000_000_000 == 0 else _TICK_NS
+    return ctime_ns if ctime_ns < seen_ns - tick_ns else 0
 
 
 def mark(source: Seen | Entry, target: Seen | Entry) -> bytes:

@@ -23,18 +23,20 @@ from sterna.model.events import Notice
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
+from sterna.moving.aside import Aside
 from sterna.moving.looks import as_they_are
 from sterna.stores.folder import Folder
 from sterna.stores.s3 import S3Store
 from sterna.stores.trash import BucketTrash
 from sterna.wire.client import Request
 from sterna.wire.encoding import encode_query
-from sterna.wire.xml import check_page, parse_document, parse_page
+from sterna.wire.xml import Asked, check_page, parse_document, parse_page
 
 # Of a single key in an answer to DeleteObjects: worth a request of its own, which is retried by the table.
 TRANSIENT = ("InternalError", "SlowDown", "ServiceUnavailable", "OperationAborted", "RequestTimeout")
 # What the XML of DeleteObjects cannot carry (XML 1.0, section 2.2), or what parsers along the way like to change.
 NOT_FOR_XML = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]|^\\s|\\s$")
+GONE_ALREADY = "it was gone already"  # the proof of a deletion that somebody else made
 REFUSED_DOCUMENT = (400, 404, 405, 411, 413, 415, 501)  # the document, its size or the operation is refused
 HOPELESS = (AccessDenied, CredentialsExpired, WrongSetting)  # of a request for many: the next one ends like it
 
@@ -101,7 +103,7 @@ class BucketEraser:
                 outcome.proof = ""
                 outcome.fail(error)
             elif action.key in gone:
-                outcome.proof = "it was gone already"
+                outcome.proof = GONE_ALREADY
             elif self._trash is not None:
                 outcome.proof = "in the trash, and seen to be gone"
             outcomes.append(outcome)
@@ -146,7 +148,7 @@ class BucketEraser:
         full = self._store.key_of(key)
         query = encode_query([("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", full)])
         request = Request("List", "GET", self._store.bucket, query=query, check=check_page)
-        page = parse_page((await self._store.client.call(request)).body)
+        page = parse_page((await self._store.client.call(request)).body, Asked(bucket=self._store.bucket, prefix=full))
         return next((
             Entry(key, one.size, one.mtime_ns, one.etag, one.storage_class) for one in page.entries if one.key == full
         ), None)  # fmt: skip
@@ -296,12 +298,13 @@ class BucketEraser:
 
 class FolderEraser:
     """Removes files that are still what the listing showed, one by one, and the folders that this leaves empty; into the
-    folder's trash, where it has one.
+    folder's trash, where it has one. ``aside`` is for those that are in the way of others.
     """
 
     def __init__(self, folder: Folder, *, stop: Stop | None = None) -> None:
         self._folder = folder
         self._stop = stop or Stop()
+        self.aside = Aside(folder)
 
     async def erase(
         self, actions: Sequence[Action], keeps_folder: Callable[[str], bool] | None = None
@@ -322,7 +325,7 @@ class FolderEraser:
                     outcome.proof = self._remove(action)
                     emptied.add(action.key.rpartition("/")[0])
             except ObjectGone:
-                outcome.proof = "it was gone already"
+                outcome.proof = GONE_ALREADY
             except SternaError as error:
                 outcome.proof = ""
                 outcome.fail(error)

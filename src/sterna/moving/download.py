@@ -24,7 +24,7 @@ from sterna.moving.writer import Ticket, Writer
 from sterna.stores.draft import Draft
 from sterna.stores.folder import Folder
 from sterna.stores.named import NamedFolder
-from sterna.stores.s3 import Look, S3Store, check_same
+from sterna.stores.s3 import Look, Ranges, S3Store
 from sterna.wire.checksum import Algorithm, algorithm, md5_hex
 from sterna.wire.connection import TOO_LONG, Response
 
@@ -221,8 +221,9 @@ class Downloader:
         draft = await self._disk.opened(Draft.discard, self._begin, place, size)
         received: list[int] = []  # of which nothing is left if this ends badly
         try:
-            sums = await self._fetch(draft, found, each, kind, received)
-            outcome.proof = await self._verify(draft, found, sums, kind, each, received, by_parts=by_parts)
+            ranges = Ranges(found.entry.etag, self._store.learned)
+            sums = await self._fetch(draft, found, each, kind, received, ranges)
+            outcome.proof = await self._verify(draft, found, sums, kind, each, received, ranges, by_parts=by_parts)
             if outcome.proof == "length":
                 # Nothing else would tell of a server that knows no If-Match and shows no ETag with a range (H42).
                 again = await self._store.head(key)
@@ -265,7 +266,7 @@ class Downloader:
         return each, None, False
 
     async def _fetch(
-        self, draft: Draft, found: Look, each: int, kind: Algorithm | None, received: list[int]
+        self, draft: Draft, found: Look, each: int, kind: Algorithm | None, received: list[int], ranges: Ranges
     ) -> list[int]:
         """Get all ranges into the draft; gives the sum of each, and adds to ``received`` what came of each."""
         size, etag = found.entry.size, found.entry.etag
@@ -281,7 +282,7 @@ class Downloader:
                     try:
                         await sink.open(self._buffers)
                         await self._store.get(found.entry.key, limit=_ERROR_ROOM, etag=etag, span=(start, start + length),
-                                              sink=sink, restart=sink.restart, check=partial(check_same, etag))  # fmt: skip
+                                              sink=sink, restart=sink.restart, check=ranges.check)  # fmt: skip
                         await sink.settle()
                         sums[number - 1] = sink.crc
                     finally:
@@ -293,8 +294,8 @@ class Downloader:
         return sums
 
     async def _verify(
-        self, draft: Draft, found: Look, sums: list[int], kind: Algorithm | None, each: int, received: list[int], *,
-        by_parts: bool,
+        self, draft: Draft, found: Look, sums: list[int], kind: Algorithm | None, each: int, received: list[int],
+        ranges: Ranges, *, by_parts: bool,
     ) -> str:  # fmt: skip
         """Hold what was received against what the server shows; gives the proof's name."""
         size, key = found.entry.size, found.entry.key
@@ -310,14 +311,15 @@ class Downloader:
                 sentence = f"{printable(key)}: the bytes received do not have the checksum that the server shows"
                 raise Corrupt(f"{sentence} ({kind.name}).", operation="Get", key=key)
             return kind.name
-        if found.plain_md5 and not self._store.learned.etag_is_opaque:
+        may_be_md5 = found.plain_md5 and not self._store.learned.etag_is_opaque
+        if may_be_md5 or ranges.doubtful:
             first = await self._disk.slow(draft.md5_hex)
-            if first == found.entry.etag:
+            if may_be_md5 and first == found.entry.etag:
                 return "MD5"
-            await self._fetch(draft, found, each, None, received)
+            await self._fetch(draft, found, each, None, received, ranges)
             if await self._disk.slow(draft.md5_hex) != first:
                 raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
-            self._store.learned.etag_is_opaque = True
+            self._store.learned.etag_is_opaque |= may_be_md5
         return "length"
 
 

@@ -24,7 +24,7 @@ from sterna.moving.pipe import held
 from sterna.moving.settings import Limits
 from sterna.stores.multipart import Multipart, Upload
 from sterna.stores.readback import Summing
-from sterna.stores.s3 import Look, S3Store, check_same
+from sterna.stores.s3 import Look, Ranges, S3Store, check_same
 from sterna.wire.checksum import algorithm
 
 _BITE = MIB
@@ -164,14 +164,17 @@ class StreamDownloader:
         size = found.entry.size
         kind = algorithm(found.checksum_name) if found.whole else None
         is_md5 = found.plain_md5 and kind is None and not self._store.learned.etag_is_opaque
-        md5 = hashlib.md5(usedforsecurity=False) if is_md5 else None
+        # Where no range has shown an ETag yet, none may come, and then a second reading is held against this sum.
+        is_summed = is_md5 or (kind is None and not self._store.learned.ranges_show_etags)
+        md5 = hashlib.md5(usedforsecurity=False) if is_summed else None
+        ranges = Ranges(found.entry.etag, self._store.learned)
         whole = done = 0
         ahead: deque[asyncio.Task[Lease]] = deque()
         todo = parts(size, part_size(size, self._limits.part_size))
         try:
             while True:
                 while len(ahead) < _AHEAD and (part := next(todo, None)) is not None:
-                    ahead.append(asyncio.create_task(self._get(key, found.entry.etag, part[1], part[2])))
+                    ahead.append(asyncio.create_task(self._get(key, ranges, part[1], part[2])))
                 if not ahead:
                     break
                 with await ahead.popleft() as lease:
@@ -196,41 +199,43 @@ class StreamDownloader:
                 sentence = f"{printable(key)}: the bytes written do not have the checksum that the server shows"
                 raise Corrupt(f"{sentence} ({kind.name}); throw them away.")
             outcome.proof = kind.name
-        elif md5 is not None and await self._is_md5(found, md5.digest()):
+        elif md5 is not None and (is_md5 or ranges.doubtful) and await self._is_md5(found, md5.digest(), is_md5):
             outcome.proof = "MD5"
         else:
             again = await self._store.head(key)  # as for a file: nothing else would tell of two versions (H42)
             if again is None or again.entry != found.entry:
-                sentence = f"{printable(key)} was replaced while it was read; throw away what was written."
-                raise ObjectChanged(sentence, operation="Get", code="Replaced")
+                raise _replaced(key)
             outcome.proof = "length"
 
-    async def _is_md5(self, found: Look, md5: bytes) -> bool:
-        """Whether the ETag is this MD5. It may be none at all (H13, H14): then the object is read once more, and Corrupt
-        raised where other bytes come.
+    async def _is_md5(self, found: Look, md5: bytes, may_be: bool) -> bool:
+        """Whether the ETag is this MD5. Where it is not, which it need not be (H13, H14), or is none, the object is read
+        once more, and Corrupt raised where other bytes come.
         """
         key, etag = found.entry.key, found.entry.etag
-        if md5.hex() == etag:
+        if may_be and md5.hex() == etag:
             return True
         again = Summing("MD5", found.entry.size)
-        async with self._store.client.gate:
-            await self._store.get(
-                key, limit=_WORDS, etag=etag, sink=again, restart=again.restart, check=partial(check_same, etag)
-            )
+        try:
+            async with self._store.client.gate:
+                await self._store.get(
+                    key, limit=_WORDS, etag=etag, sink=again, restart=again.restart, check=partial(check_same, etag)
+                )
+        except ObjectChanged:
+            raise _replaced(key) from None
         if base64.b64decode(again.value) != md5:
             sentence = f"{printable(key)}: two readings of one version differ; throw away what was written."
             raise Corrupt(sentence, operation="Get", key=key)
-        self._store.learned.etag_is_opaque = True
+        self._store.learned.etag_is_opaque |= may_be
         return False
 
-    async def _get(self, key: str, etag: str, start: int, length: int) -> Lease:
+    async def _get(self, key: str, ranges: Ranges, start: int, length: int) -> Lease:
         lease = await self._buffers.lend(length)
         try:
             sink = _Fill(lease.view)
             async with self._store.client.gate:
                 await self._store.get(
-                    key, limit=_WORDS, etag=etag, span=(start, start + length), sink=sink, restart=sink.restart,
-                    check=partial(check_same, etag),
+                    key, limit=_WORDS, etag=ranges.etag, span=(start, start + length), sink=sink, restart=sink.restart,
+                    check=ranges.check,
                 )  # fmt: skip
             if sink.received != length:
                 raise Corrupt(f"{sink.received} of {length} bytes came.", operation="Get", key=key)
@@ -238,6 +243,11 @@ class StreamDownloader:
             lease.release()
             raise
         return lease
+
+
+def _replaced(key: str) -> ObjectChanged:
+    sentence = f"{printable(key)} was replaced while it was read; throw away what was written."
+    return ObjectChanged(sentence, operation="Get", code="Replaced")
 
 
 async def _carried(carrying: Coroutine[Any, Any, None], outcome: Outcome, stop: Stop) -> None:

@@ -16,7 +16,7 @@ from sterna.model.entry import Entry
 from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable, out_of
 from sterna.model.events import Notice, Tally
 from sterna.model.outcomes import Outcome, Status
-from sterna.model.synced import Seen
+from sterna.model.synced import Seen, calm
 from sterna.model.units import printable
 from sterna.moving.buffers import SMALL, Buffers
 from sterna.moving.disk import Disk
@@ -37,7 +37,6 @@ _PARTING_S = 2.0  # for what must be cleared away at the end of a run: the serve
 _CONFLICT = (
     "ConditionalRequestConflict"  # https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 )
-_TICK_NS = 20_000_000  # a file's times tick in steps of up to 10 ms
 _BITE = 512 * 1024  # read and summed at a time: it is still in the processor's cache when it is summed
 
 
@@ -429,13 +428,8 @@ def _unstable(error: ObjectChanged, shown: str) -> SternaError:
 
 
 def _as_read(identity: Identity, began_s: float) -> Seen:
-    """The version of a file that was read, by which a later run knows it again.
-
-    One that was changed in the tick in which it was read may be changed again in that tick, and show the same times: it is
-    kept without its ctime, and so the next run compares what is in it.
-    """
-    is_calm = identity.ctime_ns < began_s * 1e9 - _TICK_NS
+    """The version of a file that was read, by which a later run knows it again."""
+    ctime_ns = calm(identity.ctime_ns, int(began_s * 1e9))
     return Seen(
-        identity.size, identity.mtime_ns, ctime_ns=identity.ctime_ns if is_calm else 0, inode=identity.inode,
-        device=identity.device,
+        identity.size, identity.mtime_ns, ctime_ns=ctime_ns, inode=identity.inode, device=identity.device
     )  # fmt: skip

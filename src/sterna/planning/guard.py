@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path, PurePath
 
@@ -114,6 +114,7 @@ class Remembered(msgspec.Struct, frozen=True):
     source_file_system: str | None = None
     target_file_system: str | None = None
     filters: str | None = None
+    mounts: Mapping[str, str] = msgspec.field(default_factory=dict)  # below the two folders: path and file system
     is_lost: bool = False  # there was a journal, and it was damaged: the other guards have nothing to go by
 
 
@@ -129,6 +130,7 @@ class Places(msgspec.Struct, frozen=True):
     source_file_system: str | None = None
     target_file_system: str | None = None
     filters: str = ""
+    mounts: Mapping[str, str] = msgspec.field(default_factory=dict)
     home: Path | None = None
     same_server: bool = True
 
@@ -199,6 +201,11 @@ def other_file_systems(places: Places, remembered: Remembered) -> list[Refusal]:
         if before is not None and now is not None and now != before:
             saw = f"The {side} {printable(str(location))} is on another file system than at the last run"
             found.append(_refusal(Guard.OTHER_FILE_SYSTEM, f"{saw}: a disk may not be mounted, or be the wrong one"))
+    for path, before in sorted(remembered.mounts.items()):
+        if places.mounts.get(path) != before:
+            saw = f"At the last run something was mounted at {printable(path)} that is not there now"
+            found.append(_refusal(Guard.OTHER_FILE_SYSTEM, saw))
+            break
     return found
 
 

@@ -17,6 +17,11 @@ class Same(enum.Enum):
 
 SAME = Same.SAME
 
+
+class AllSame(dict[str, Synced | Same]):
+    """Of a page of which each key is as it was."""
+
+
 Known = Mapping[str, Synced | Same]
 """What the last-synced tree has of the keys of a page: nothing, a row, or that it is as it was."""
 
@@ -28,13 +33,15 @@ def judged(source: Entry, target: Entry, row: Synced | Same | None) -> str | Non
     """Hold a pair of one size against what both sides had when they were last the same.
 
     Empty where both still are that version. A sentence where one is not, though its size is the same: only the content
-    tells. None where nothing is known: of this key, of a file that was not on disk before the machine went down, or of an
-    object whose server told no ETag.
+    tells; so it does of a file that may not have been on disk before the machine went down. None where nothing is known: of
+    this key, or of an object whose server told no ETag.
     """
     if row is SAME:
         return ""
-    if row is None or not row.is_sure or row.source is None or row.target is None:
+    if row is None or row.source is None or row.target is None:
         return None
+    if not row.is_sure:
+        return "the machine went down after the file was written, and nobody waited for it to be on disk"
     one = _version(source, row.source)
     if one is None:
         return None

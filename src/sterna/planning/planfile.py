@@ -54,7 +54,8 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Footer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The last line: how many actions of each verb, and their bytes; ``digest`` is the SHA-256 of all lines before it.
+    """The last line: how many actions of each verb, and their bytes; ``source_entries`` is how many the source had, None
+    where that is not known for sure; ``digest`` is the SHA-256 of all lines before it.
 
     The digest names the plan: the same plan has the same one, whichever zstd packed it.
     """
@@ -64,6 +65,7 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     requests: dict[str, int]
     kept: int
     kept_bytes: int
+    source_entries: int | None
     digest: str
 
 
@@ -128,12 +130,19 @@ class PlanWriter:
             if len(self._page) == _PAGE:
                 self._end_page()
 
-    def finish(self, *, requests: Mapping[str, int] | None = None, kept: int = 0, kept_bytes: int = 0) -> Footer:
+    def finish(
+        self,
+        *,
+        requests: Mapping[str, int] | None = None,
+        kept: int = 0,
+        kept_bytes: int = 0,
+        source_entries: int | None = None,
+    ) -> Footer:
         """Write the footer, and give the file its name. ``requests`` is an estimate of their number by class."""
         self._end_page()
         place = self._written
         footer = Footer(counts=self._counts, bytes=self._bytes, requests=dict(requests or {}), kept=kept,
-                        kept_bytes=kept_bytes, digest=self._digest.hexdigest())  # fmt: skip
+                        kept_bytes=kept_bytes, source_entries=source_entries, digest=self._digest.hexdigest())  # fmt: skip
         self._put(packed(_encoder.encode(footer) + b"\n"))
         seal = self._seal.copy()
         head = skippable(place.to_bytes(_PLACE, "little") + bytes(_DIGEST))[:-_DIGEST]

@@ -16,7 +16,7 @@ _FOLDERS = 200
 _REASONS = 50
 _LARGEST = 10
 _SIZES = (0, 1, 4 * KIB, 64 * KIB, MIB, 8 * MIB, 100 * MIB, GIB, 10 * GIB, 100 * GIB, TIB)
-_NUMBERS = re.compile(r"[0-9]+")
+_NUMBERS = re.compile(r"\b[0-9]+\b")  # and not what belongs to a name, CRC32C for one
 
 K = TypeVar("K", str, int)
 

@@ -46,6 +46,9 @@ _READ = _READ_THROUGH | _NOFOLLOW
 # one tick, do not show in them. A file that was written to so lately is read twice.
 _HOT_NS = 100_000_000
 
+NO_FOLDER = "ENOTDIR"
+"""The code of the error that says: a file stands above this key, so nothing stands at it."""
+
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
     """What tells one version of a file from another: equal before and after means that nobody wrote in between."""
@@ -167,6 +170,9 @@ class Folder:
             if error.errno in (errno.ENOTDIR, errno.EEXIST):
                 kind = WrongSetting if create else SourceUnknown
                 raise kind(f"{shown} is not a folder, or lies below something that is none.", key=str(path)) from error
+            if error.errno == errno.ENOENT and create:  # as below /proc
+                sentence = f"The destination {shown} cannot be made: no folder can be made there; name another place."
+                raise WrongSetting(sentence, key=str(path)) from error
             if error.errno == errno.ENOENT:
                 sentence = f"{shown} does not exist; check the path, and that its disk is mounted."
                 raise SourceUnknown(sentence, key=str(path)) from error
@@ -439,6 +445,7 @@ class Folder:
         """Why a directory cannot be entered."""
         shown = printable(self.shown(path))
         if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.EEXIST):
+            code = ""
             try:
                 mode = os.stat(name, dir_fd=above, follow_symlinks=False).st_mode
             except OSError:
@@ -447,7 +454,8 @@ class Folder:
                 sentence = f"{shown} is a symbolic link, and nothing is read or written through one; remove it first."
             else:
                 sentence = f"{shown} is a file, and a folder is needed there; move it away, or leave this key out."
-            return Refused(sentence, operation="open", key=path)
+                code = NO_FOLDER if mode else ""
+            return Refused(sentence, operation="open", key=path, code=code)
         return translate(error, "open", self.shown(path), path)
 
     def _not_to_be_read_whole(self, key: str, status: os.stat_result, limit: int) -> SternaError:

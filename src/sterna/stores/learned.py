@@ -20,6 +20,7 @@ class Learned(msgspec.Struct):
     ``etag_is_md5``: it was seen to be, and ``part_etag_is_md5`` those of parts, which some servers make otherwise.
     ``refused_conditions`` are the headers of conditional writes that it does not take, or judges in a way of its own;
     ``listed_etags_differ``: its listings show other ETags than its objects, so that a read cannot hang on one.
+    ``ranges_show_etags``: it was seen to show the object's ETag with a range.
     """
 
     checksum: str = ""
@@ -30,6 +31,7 @@ class Learned(msgspec.Struct):
     part_etag_is_md5: bool = False
     refused_conditions: set[str] = set()
     listed_etags_differ: bool = False
+    ranges_show_etags: bool = False
 
     CANDIDATES = ("CRC64NVME", "CRC32C", "MD5")
 

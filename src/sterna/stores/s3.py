@@ -41,7 +41,7 @@ from sterna.wire.client import Body, Client, Request
 from sterna.wire.connection import TOO_LONG, FilePart, Response, Sink
 from sterna.wire.dates import moment_s
 from sterna.wire.encoding import encode_key, encode_query, encode_value
-from sterna.wire.xml import Page, as_text, check_page, error_of, parse_document, parse_page
+from sterna.wire.xml import Asked, Page, as_text, check_page, error_of, parse_document, parse_page
 
 if TYPE_CHECKING:
     from xml.etree import ElementTree as ET
@@ -129,13 +129,13 @@ class S3Store:
         elif ask.after:
             query.append(("marker" if ask.old else "start-after", self.prefix + ask.after))
         request = Request("List", "GET", self.bucket, query=encode_query(query), check=check_page)
-        page = parse_page((await self.client.send(request)).body)
+        page = parse_page((await self.client.send(request)).body, self._asked())
         return page._replace(entries=self._own(page))
 
     async def list_some(self, after: str, most: int = PAGE_KEYS) -> tuple[list[Entry], bool]:
         """Up to ``most`` entries after a key, and whether there are more."""
         response = await self._list(after=self.prefix + after if after else "", most=most)
-        page = parse_page(response.body, most)
+        page = parse_page(response.body, self._asked(most))
         entries = self._own(page)
         _check_ascending(entries, after)
         return entries, page.truncated
@@ -148,6 +148,9 @@ class S3Store:
             query.append(("start-after", after))
         return await self.client.call(Request("List", "GET", self.bucket, query=encode_query(query), check=check_page))
 
+    def _asked(self, most: int = PAGE_KEYS, delimiter: str = "") -> Asked:
+        return Asked(most, self.bucket, self.prefix, delimiter)
+
     async def folder_page(self, token: str = "") -> Page:
         """One page of what stands directly here: objects, and common prefixes up to the next slash. Keys are full."""
         query = [("list-type", "2"), ("encoding-type", "url"), ("delimiter", "/")]
@@ -156,7 +159,7 @@ class S3Store:
         if token:
             query.append(("continuation-token", token))
         request = Request("List", "GET", self.bucket, query=encode_query(query), check=check_page)
-        return parse_page((await self.client.call(request)).body)
+        return parse_page((await self.client.call(request)).body, self._asked(delimiter="/"))
 
     def _own(self, page: Page) -> list[Entry]:
         prefix = self.prefix
@@ -195,7 +198,8 @@ class S3Store:
         full = self.key_of(key)
         query = encode_query([("list-type", "2"), ("encoding-type", "url"), ("max-keys", "1"), ("prefix", full)])
         page = parse_page(
-            (await self.client.send(Request("List", "GET", self.bucket, query=query, check=check_page))).body
+            (await self.client.send(Request("List", "GET", self.bucket, query=query, check=check_page))).body,
+            Asked(bucket=self.bucket, prefix=full),
         )
         shown = (one for one in page.entries if one.key == full)
         return next((Entry(key, one.size, one.mtime_ns, one.etag, one.storage_class) for one in shown), None)
@@ -719,9 +723,37 @@ def has_size(response: Response) -> None:
 
 def check_same(etag: str, response: Response) -> None:
     """Raise ObjectChanged where another version came than was asked for: not every server knows If-Match (H42)."""
-    said = response.text(b"etag").removeprefix("W/").strip('"')
+    said = _etag_of(response)
     if said and etag and said != etag:
         raise ObjectChanged("The object was replaced while it was read.", operation="Get", code="Replaced")
+
+
+def _etag_of(response: Response) -> str:
+    return response.text(b"etag").removeprefix("W/").strip('"')
+
+
+class Ranges:
+    """What the answers to one reading of an object, range by range, have shown of its version, ``etag``.
+
+    A range without an ETag may be of another version, or from somebody else who answered (H12). Where the server has
+    shown one with a range it is Corrupt, and asked for again; else ``doubtful`` says that something has to prove the
+    bytes: a checksum, an MD5, or a second reading.
+    """
+
+    def __init__(self, etag: str, learned: Learned) -> None:
+        self.etag = etag
+        self.doubtful = False
+        self._learned = learned
+
+    def check(self, response: Response) -> None:
+        """Raise ObjectChanged or Corrupt where an answer is not of this version, or may not be."""
+        check_same(self.etag, response)
+        if _etag_of(response):
+            self._learned.ranges_show_etags = True
+        elif self.etag and self._learned.ranges_show_etags:
+            raise Corrupt("A range came without the ETag that the server shows with others.", operation="Get")
+        else:
+            self.doubtful = self.doubtful or bool(self.etag)
 
 
 def _size_of(response: Response) -> int:

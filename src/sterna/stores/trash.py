@@ -89,8 +89,9 @@ class FolderTrash:
         if self._there is not None:
             self._there.close()
 
-    def take(self, key: str, expected: Entry) -> None:
-        """Move a file that still is what was listed. What was put in its place at the last moment goes back there.
+    def take(self, key: str, expected: Entry) -> tuple[Directory, str]:
+        """Move a file that still is what was listed; gives where it is now. What was put in its place at the last moment
+        goes back there.
 
         Raises ObjectChanged for another file, ObjectGone where there is none.
         """
@@ -111,6 +112,7 @@ class FolderTrash:
                 raise
         except OSError as error:
             raise self._said(error, shown, key) from error
+        return there, kept
 
     @contextmanager
     def keeping(self, directory: Directory, name: str, key: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -116,6 +117,7 @@ class _Walk:
         self._stack: list[_Level] = []
         self._prefix = ""  # of the last level; kept once, since 10,000 levels would each repeat it
         self._ancestors: set[tuple[int, int]] = set()
+        self._above: set[tuple[int, int]] | None = None  # of the folders above the root; asked for by the first link
         self._first_open = 1  # levels between the root and this one are closed
         self._page = Page([], [], [])
 
@@ -222,6 +224,11 @@ class _Walk:
                 reason = "is a symbolic link to a folder above it, which would never end"
                 self._page.troubles.append(Trouble(key, reason, subtree=True, skipped=True))
                 return
+            if name in above.odd and level.identity in self._above_the_root():
+                os.close(fd)
+                reason = "is a symbolic link to a folder above the one that was named; name that one to take all in it"
+                self._page.troubles.append(Trouble(key, reason, subtree=True, skipped=True))
+                return
             if self._one_file_system and self._is_elsewhere(level.identity[0]):
                 os.close(fd)
                 self._page.troubles.append(_elsewhere(key))
@@ -239,6 +246,21 @@ class _Walk:
                 self._page.troubles.append(Trouble(key, f"cannot be read: {_words(error)}", subtree=True))
             return
         self._push(level)
+
+    def _above_the_root(self) -> set[tuple[int, int]]:
+        """The folders that hold the root, up to ``/`` or to one that may not be looked at."""
+        if self._above is None:
+            self._above = set()
+            path, below = "..", self._stack[0].identity
+            with contextlib.suppress(OSError):
+                while True:
+                    status = os.stat(path, dir_fd=self._stack[0].fd)
+                    found = (status.st_dev, status.st_ino)
+                    if found == below:  # the folder above / is / itself
+                        break
+                    self._above.add(found)
+                    path, below = path + "/..", found
+        return self._above
 
     def _is_elsewhere(self, device: int) -> bool:
         return device != self._stack[0].identity[0]

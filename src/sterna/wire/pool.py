@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sterna.model.errors import ConnectionLost, RetryLater, WrongSetting
+from sterna.model.errors import ConnectionLost, HostUnknown, RetryLater, WrongSetting
 from sterna.wire.connection import SLICE, Connection
 from sterna.wire.endpoints import Endpoint
 from sterna.wire.limits import Throttle
@@ -220,7 +220,7 @@ class Pool:
             except socket.gaierror as error:
                 if error.errno == socket.EAI_AGAIN or self.has_answered:
                     raise ConnectionLost(f"The name {host} cannot be looked up just now: {error.strerror}.") from None
-                raise WrongSetting(
+                raise HostUnknown(
                     f"The name {host} is not known ({error.strerror}); check --endpoint-url and --region."
                 ) from None
             self._addresses = list(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))

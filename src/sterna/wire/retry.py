@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import Final
 
 import msgspec
@@ -74,6 +75,7 @@ _BY_CODE: Final[dict[str, type[SternaError]]] = {
 }
 _BY_STATUS: Final[dict[int, type[SternaError]]] = {
     301: WrongSetting,
+    304: Corrupt,  # no read of ours asks whether something has changed: whoever answers so, answers something else
     307: WrongSetting,
     308: WrongSetting,
     401: AccessDenied,
@@ -130,7 +132,7 @@ def judge(response: Response, operation: str, bucket: str, key: str) -> SternaEr
 def _sentence(
     kind: type[SternaError], code: str, status: int, operation: str, bucket: str, name: str, said: str
 ) -> str:
-    if code == "NoSuchBucket":
+    if code == "NoSuchBucket" or (code == "InvalidBucketName" and not can_be_made(bucket)):
         return _no_such_bucket(bucket, operation)
     if code in ("InvalidAccessKeyId", "XAdminUserNotFound"):
         return "The server does not know the access key; check the profile or AWS_ACCESS_KEY_ID, and the endpoint."
@@ -156,7 +158,17 @@ def no_such_bucket(bucket: str) -> str:
     return f"The bucket {bucket} does not exist at this endpoint; check its name, the endpoint and the region."
 
 
+def can_be_made(bucket: str) -> bool:
+    """Whether a new bucket may have this name; older ones, and those of some servers, have others too."""
+    return re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) is not None
+
+
 def _no_such_bucket(bucket: str, operation: str) -> str:
+    if not can_be_made(bucket) and not bucket.startswith("arn:"):
+        return (
+            f"The bucket {bucket} does not exist, and that is no name for a bucket, which is 3 to 63 of a-z, 0-9, - and .;"
+            " check it."
+        )
     if operation in _WRITES:
         return f"The bucket {bucket} does not exist; create it with: sterna mb s3://{bucket}"
     if operation == "List":  # the first request of a sync to the bucket as well as of one from it

@@ -19,26 +19,32 @@ if TYPE_CHECKING:
 # One <Contents> record as AWS and most servers write it: members in any order, none nested but Owner and RestoreStatus.
 # Possessive on purpose (*+, ++): it never goes back over what it has matched, so hostile pages cost linear time (H101).
 _OWNER = r"<Owner>(?:<\w++>[^<]*+</\w++>|<\w++/>)*+</Owner>"
+# A "<" that begins no record is found as an empty one, so that nothing is passed over.
 _RECORD = (
-    r"<Contents>"
+    r"<(?:Contents>"
     r"(?:<Key>([^<]++)</Key>|<LastModified>([^<]*+)</LastModified>|<ETag>([^<]*+)</ETag>|<Size>(\d++)</Size>"
     r"|<StorageClass>([^<]*+)</StorageClass>|<(?:ChecksumAlgorithm|ChecksumType|Type|VersionId)>[^<]*+</[A-Za-z]++>"
     rf"|{_OWNER}|\s++)*+"
-    r"</Contents>"
+    r"</Contents>)?+"
 )
 # The same in the order of AWS, which takes two thirds of the time; the quotes of the ETag are left out.
 _USUAL_RECORD = re.compile(
-    r"<Contents><Key>([^<]++)</Key><LastModified>([^<]*+)</LastModified>"
+    r"<(?:Contents><Key>([^<]++)</Key><LastModified>([^<]*+)</LastModified>"
     r"<ETag>(?:&quot;|&#34;|\")?+([^<&\"]*+)(?:&quot;|&#34;|\")?+</ETag>"
     r"(?:<ChecksumAlgorithm>[^<]*+</ChecksumAlgorithm>)*+(?:<ChecksumType>[^<]*+</ChecksumType>)?+<Size>(\d++)</Size>"
-    rf"(?:{_OWNER})?+(?:<StorageClass>([^<]*+)</StorageClass>)?+(?:{_OWNER})?+(?:<Type>[^<]*+</Type>)?+</Contents>",
+    rf"(?:{_OWNER})?+(?:<StorageClass>([^<]*+)</StorageClass>)?+(?:{_OWNER})?+(?:<Type>[^<]*+</Type>)?+</Contents>)?+",
     re.ASCII,
 )
-_BEGIN = re.compile(rb"\s*+(?:<\?xml[^<>]*+>\s*+)?<ListBucketResult[\s>]")
-_FIELD = {
-    name: re.compile(f"<{name}>([^<]*)</{name}>")
-    for name in ("KeyCount", "IsTruncated", "NextContinuationToken", "NextMarker", "EncodingType", "MaxKeys")
-}
+# What stands before the first record: the root, and members that hold text alone. Behind the last one there are such too.
+_MEMBERS = r"\s*+(?:<(?:\w++/>|(\w++)>[^<]*+</\1>)\s*+)*+"
+_BEGIN = r"\s*+(?:<\?xml[^<>]*+>\s*+)?<ListBucketResult(?:\s[^<>]*+)?>"
+_BEFORE, _BEHIND = re.compile(_BEGIN + _MEMBERS, re.ASCII), re.compile(_MEMBERS, re.ASCII)
+_MEMBER = re.compile(r"<(\w++)(?:/>|>([^<]*+)</)", re.ASCII)
+_ONCE = ("Name", "Prefix", "Delimiter", "MaxKeys", "KeyCount", "IsTruncated", "EncodingType", "Marker", "NextMarker",
+         "ContinuationToken", "NextContinuationToken", "StartAfter")  # fmt: skip
+_REPEATED = ("Name", "Prefix", "Delimiter")
+_IN_RECORD = ("Key", "LastModified", "ETag", "Size", "StorageClass")  # as the groups of the pattern
+_ALIASES = ("-s3alias", "--ol-s3")  # so end the names of access points, whose listings may name the bucket
 _PAGE_KEYS = 1000  # in a page, unless fewer were asked for
 _XML_LIMIT = 16 * 1024 * 1024
 _MOST_MARKS = 200_000  # tags and attributes: twice those of 10,000 buckets, nine times those of a page (H101)
@@ -55,6 +61,18 @@ class Page(NamedTuple):
     truncated: bool
     token: str
     old: bool = False
+
+
+class Asked(NamedTuple):
+    """What a page was asked for, which it may repeat. ``prefix``: None where it is not to be compared."""
+
+    most: int = _PAGE_KEYS
+    bucket: str = ""
+    prefix: str | None = None
+    delimiter: str = ""
+
+
+ANYWHERE = Asked()
 
 
 def parse_document(body: bytes | bytearray, root: str, operation: str, other: str = "") -> ET.Element:
@@ -121,17 +139,17 @@ def check_page(response: Response) -> None:
         parse_document(body, "ListBucketResult", "List")
 
 
-def parse_page(body: bytes | bytearray, asked: int = _PAGE_KEYS) -> Page:
-    """Parse a ListObjectsV2 (or V1) answer for up to ``asked`` keys; raises Corrupt where it is cut, is something else,
-    miscounts itself, or does not say whether more follows.
+def parse_page(body: bytes | bytearray, asked: Asked = ANYWHERE) -> Page:
+    """Parse a ListObjectsV2 (or V1) answer; raises Corrupt where it is cut, is something else than was ``asked`` for,
+    miscounts or contradicts itself, or does not say whether more follows.
 
-    The fast way takes the records by one pattern, 1.3 µs a key; it is believed only when the document begins and ends
-    as it must and the records are as many as opening tags and as KeyCount says. Everything else goes through expat.
+    The fast way takes the records by one pattern, 1.3 µs a key; it is believed only when nothing stands beside them but
+    members of plain text, each once, and they are as many as opening tags and as KeyCount says. Everything else goes
+    through expat.
     """
     body = bytes(body)
     if (
-        _BEGIN.match(body) is None
-        or body.rstrip()[-19:] != b"</ListBucketResult>"
+        body.rstrip()[-19:] != b"</ListBucketResult>"
         or len(body) > _XML_LIMIT
         or b"\x00" in body
         or b"<!" in body
@@ -140,33 +158,77 @@ def parse_page(body: bytes | bytearray, asked: int = _PAGE_KEYS) -> Page:
         return _parse_page_by_expat(body, asked)
     text = body.decode("utf-8", "surrogateescape")
     total = text.count("<Contents")
-    records = _USUAL_RECORD.findall(text)
+    first, last = text.find("<Contents>"), text.rfind("</Contents>") + len("</Contents>")
+    beside = _beside(text, first, last) if first >= 0 else None
+    if beside is None:
+        return _parse_page_by_expat(body, asked)
+    begin = _USUAL_RECORD.match(text, first, last)
+    records = _USUAL_RECORD.findall(text, first, last) if begin is not None and begin[1] else []
     if len(records) != total:
-        found = re.findall(_RECORD, text, re.ASCII)
-        records = [(key, at, _etag(etag), size, kind) for key, at, etag, size, kind in found if key and size]
-    if not records or len(records) != total:
+        records = _others(text, first, last)
+    count, token, kind = (beside.get(name) for name in ("KeyCount", "NextContinuationToken", "EncodingType"))
+    if len(records) != total or (count is not None and count.strip() != str(total)):
         return _parse_page_by_expat(body, asked)
-    outside = text[: text.index("<Contents>")] + text[text.rindex("</Contents>") :]
-    count, token, kind = (_field(name, outside) for name in ("KeyCount", "NextContinuationToken", "EncodingType"))
-    more = _field("IsTruncated", outside)
-    if (count is not None and count.strip() != str(total)) or (more is None and "<IsTruncated" in outside):
-        return _parse_page_by_expat(body, asked)
-    old = _is_old(count, token, "<Marker" in outside)
-    following = token or (not old and _field("NextMarker", outside)) or ""
-    truncated = _is_truncated(more, following, total, _field("MaxKeys", outside) or asked)
-    times, shared = _Times(), _Shared()
+    old = _is_old(count, token, "Marker" in beside)
+    following = token or (not old and beside.get("NextMarker")) or ""
+    truncated = _is_truncated(beside.get("IsTruncated"), following, total, beside.get("MaxKeys") or asked.most)
+    times, shared, encoded = _Times(), _Shared(), kind == "url"
     try:
-        if _is_odd("".join([record[0] for record in records]), is_url=kind == "url"):
-            records = [(_key(key, kind == "url"), *others) for key, *others in records]
+        repeated = {name: _key(beside.get(name, ""), False) for name in _REPEATED}
+        if _differing(repeated, asked, encoded):
+            return _parse_page_by_expat(body, asked)
+        if _is_odd("".join([record[0] for record in records]), is_url=encoded):
+            records = [(_key(key, encoded), *others) for key, *others in records]
+        # What is no record has been found as one without a size, and is refused here.
         entries = [Entry(key, int(size), times[at], etag, shared[storage]) for key, at, etag, size, storage in records]
     except ValueError:
         return _parse_page_by_expat(body, asked)
     return Page(entries, [], truncated, _token(following), old)
 
 
-def _field(name: str, text: str) -> str | None:
-    found = _FIELD[name].search(text)
-    return found[1] if found else None
+def _others(text: str, first: int, last: int) -> list[tuple[str, ...]]:
+    """The records of a page with members in any order; none where one lacks its key or size, or says anything twice."""
+    found: list[tuple[str, ...]] = re.findall(_RECORD, text[first:last], re.ASCII)
+    members = dict(zip(_IN_RECORD, zip(*found, strict=True), strict=False))
+    if not found or "" in members["Key"] or "" in members["Size"]:
+        return []
+    shown = {name: len(found) - values.count("") for name, values in members.items()}
+    # With two tags each and no others, none is there twice; else they are counted one by one, which takes longer.
+    is_plain = text.count("<", first, last) == 2 * (len(found) + sum(shown.values()))
+    if not is_plain and any(text.count(f"<{name}>", first, last) != many for name, many in shown.items()):
+        return []
+    return [(key, at, _etag(etag), size, kind) for key, at, etag, size, kind in found]
+
+
+def _beside(text: str, first: int, last: int) -> dict[str, str] | None:
+    """The members of a page before its first record and behind the last; None where it has others than of plain text,
+    one of them twice, or an error."""
+    end = text.rindex("</ListBucketResult>")
+    before, behind = _BEFORE.match(text, 0, first), _BEHIND.match(text, last, end)
+    if before is None or before.end() != first or behind is None or behind.end() != end:
+        return None
+    found = _MEMBER.findall(text, 0, first) + _MEMBER.findall(text, last, end)
+    members = dict(found)
+    return members if len(members) == len(found) and "Error" not in members else None
+
+
+def _differing(repeated: dict[str, str], asked: Asked, encoded: bool) -> str:
+    """By which name a page shows that it answers something else than was ``asked``; empty where by none.
+
+    Only what is there is compared: not every server repeats what it was asked for. A prefix may be written as it is
+    or encoded, and be a shorter one, of which what was asked for is a part; one whose characters were replaced (as
+    rclone does) tells nothing. A tenant may stand before the bucket's name where it is asked for.
+    """
+    name, prefix, delimiter = (repeated[one] for one in _REPEATED)
+    is_named = not asked.bucket.startswith("arn:") and not asked.bucket.endswith(_ALIASES)
+    if name and asked.bucket and is_named and name not in (asked.bucket, asked.bucket.rpartition(":")[2]):
+        return "Name"
+    written = (prefix, decode_key(prefix)) if encoded else (prefix,)
+    if asked.prefix is not None and "\ufffd" not in prefix and not asked.prefix.startswith(written):
+        return "Prefix"
+    if delimiter and asked.delimiter not in (delimiter, decode_key(delimiter)):
+        return "Delimiter"
+    return ""
 
 
 def _is_old(count: str | None, token: str | None, has_marker: bool) -> bool:
@@ -263,9 +325,33 @@ def _minute_ns(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
 
 
-def _parse_page_by_expat(body: bytes, asked: int) -> Page:
+def _check_members(page: ET.Element) -> None:
+    """Raise Corrupt where a page has an error in it, a record or a word of its end elsewhere than it belongs, or twice
+    what it says once: whichever were believed, the other could be right."""
+    tags = [node.tag for node in page]
+    for name in ("Error", "Contents", "IsTruncated"):
+        inside = sum(1 for _ in page.iter(name))
+        if inside and (name == "Error" or inside != tags.count(name)):
+            raise Corrupt(f"The listing has {name} where it does not belong; it may not be complete.", operation="List")
+    twice = next((name for name in _ONCE if tags.count(name) > 1), "")
+    for node in page.iterfind("Contents"):
+        if len(node) > len({member.tag for member in node}):
+            names = [member.tag for member in node]
+            twice = twice or next((name for name in _IN_RECORD if names.count(name) > 1), "")
+    if twice:
+        raise Corrupt(f"The listing says {twice} twice; it cannot be trusted.", operation="List")
+
+
+def _parse_page_by_expat(body: bytes, asked: Asked) -> Page:
     element = parse_document(body, "ListBucketResult", "List")
     encoded = element.findtext("EncodingType") == "url"
+    _check_members(element)
+    repeated = {name: element.findtext(name) or "" for name in _REPEATED}
+    if name := _differing(repeated, asked, encoded):
+        raise Corrupt(
+            f"The listing is of another place than was asked for ({name} {printable(repeated[name])[:100]}).",
+            operation="List",
+        )
 
     def named(text: str) -> str:
         return decode_key(text) if encoded else text
@@ -289,7 +375,9 @@ def _parse_page_by_expat(body: bytes, asked: int) -> Page:
             )
     except ValueError as error:
         raise Corrupt(f"The listing has a record that cannot be read: {error}.", operation="List") from None
-    prefixes = [named(node.findtext("Prefix") or "") for node in element.findall("CommonPrefixes")]
+    prefixes = [named(node.findtext("Prefix") or "") for node in element.findall("CommonPrefixes") if len(node)]
+    if prefixes and not asked.delimiter:  # what is below them is not listed
+        raise Corrupt("The listing has prefixes that nobody asked for; it is not complete.", operation="List")
     count = element.findtext("KeyCount")
     # Some servers leave common prefixes out of KeyCount (rclone, versitygw): both counts are an honest page.
     if count is not None and count.strip() not in (str(len(entries) + len(prefixes)), str(len(entries))):
@@ -300,6 +388,9 @@ def _parse_page_by_expat(body: bytes, asked: int) -> Page:
     old = _is_old(count, token, element.find("Marker") is not None)
     following = token or (not old and element.findtext("NextMarker")) or ""
     truncated = _is_truncated(
-        element.findtext("IsTruncated"), following, len(entries) + len(prefixes), element.findtext("MaxKeys") or asked
+        element.findtext("IsTruncated"),
+        following,
+        len(entries) + len(prefixes),
+        element.findtext("MaxKeys") or asked.most,
     )
     return Page(entries, prefixes, truncated, following, old)
