@@ -213,13 +213,15 @@ class Crew:
 
     async def aclose(self) -> None:
         """Let the helpers go. All that they had in hand has come back, unless the run failed."""
-        for task in (self._watch, self._balancing):
-            if task is not None:
-                await _ended(task)
-        for hand in self._hands:
-            hand.link.close()
-        for hand in self._hands:
-            await hand.aclose()
+        try:
+            for task in (self._watch, self._balancing):
+                if task is not None:
+                    await _ended(task)
+        finally:  # a fault in one of them is told, and nobody left behind for it
+            for hand in self._hands:
+                hand.link.close()
+            for hand in self._hands:
+                await hand.aclose()
 
 
 class _Parts(msgspec.Struct, frozen=True):
@@ -424,6 +426,9 @@ class _Hand:
             self.link.send(Keys(pickle.dumps(found)))
         except SternaError as error:
             self.link.send(Keys(pickle.dumps(type(error)(error.sentence))))
+        except Exception as error:  # whatever it is: the helper waits for an answer, and would for ever
+            sentence = f"Looking for credentials failed in a way that was not foreseen ({type(error).__name__}: {error})."
+            self.link.send(Keys(pickle.dumps(SternaError(sentence))))
 
     async def aclose(self) -> None:
         """The helper has been let go: listen no more."""
