@@ -211,7 +211,7 @@ class Uploader:
         data = content.data
         size = outcome.size = len(data)
         headers = self._headers_of(key, content.identity.mtime_ns)
-        condition = self._condition(action, content.identity, sent)
+        condition = self._condition(action, content.identity, sent) if self._as_planned else {}
         sent.append(_Sent(content.identity))
         try:
             response, outcome.proof, outcome.checksum = await self._store.put(key, data, headers, condition)

@@ -325,7 +325,7 @@ class S3Store:
         self, key: str, data: Body, headers: dict[str, str], condition: Condition
     ) -> tuple[Response, str, str]:
         name, sums, expected = self._sums(data)
-        asked, left_off = self.obeyed(condition), Condition()
+        asked, left_off = self.obeyed(condition) if condition else condition, Condition()
         stored: list[str] = []  # the ETag of each answer
         weighs_md5 = "content-md5" in sums
         sealed = bool(self.own_headers)
@@ -345,7 +345,9 @@ class S3Store:
                 self.learned.etag_is_md5 |= bool(same)
 
         while True:
-            named = {**headers, **sums, **self.own_headers, **({} if stored else asked)}
+            named = headers | sums | self.own_headers
+            if asked and not stored:
+                named |= asked
             request = Request("Put", "PUT", self.bucket, self.key_of(key), headers=named, body=data, check=is_right,
                               final=("InvalidDigest",))  # fmt: skip
             try:
@@ -366,7 +368,8 @@ class S3Store:
                 if stored:
                     await asyncio.shield(self._take_back_wrong(key, stored, within_s=2.0))
                 raise
-            self.refuses(left_off)
+            if left_off:
+                self.refuses(left_off)
             other = weighs_md5 and is_same_md5(response, sums, sealed=sealed) is False
             if other and not self.learned.etag_is_opaque:
                 # Either this server's ETags are no MD5, or it stored other bytes: only they can tell.
