@@ -427,7 +427,9 @@ class _Hand:
         except SternaError as error:
             self.link.send(Keys(pickle.dumps(type(error)(error.sentence))))
         except Exception as error:  # whatever it is: the helper waits for an answer, and would for ever
-            sentence = f"Looking for credentials failed in a way that was not foreseen ({type(error).__name__}: {error})."
+            sentence = (
+                f"Looking for credentials failed in a way that was not foreseen ({type(error).__name__}: {error})."
+            )
             self.link.send(Keys(pickle.dumps(SternaError(sentence))))
 
     async def aclose(self) -> None:
