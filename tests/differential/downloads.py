@@ -89,7 +89,8 @@ DOWNLOADS = (
         ours="+x/z", because="Keys that are no paths", differs=(*only_with("aws", "x/y"), *codes(0, 1)),
     ),
     _Down(
-        name="two-slashes-beside-one", source={"x//y": b"1", "x/y": b"2"},
+        # Both bring the same byte: which of the two aws-cli writes last is not settled.
+        name="two-slashes-beside-one", source={"x//y": b"1", "x/y": b"1"},
         ours="+x/y", because="Keys that are no paths", differs=codes(0, 1),
     ),
     _Down(

@@ -182,7 +182,7 @@ CUTS = [(0, "FIN"), (1, "RST"), (len(SMALL) // 2, "FIN"), (len(SMALL) // 2, "RST
 @pytest.mark.parametrize("at, by", CUTS)
 @pytest.mark.parametrize("is_large", (False, True), ids=("small", "large"))
 def test_a_body_that_is_cut_comes_whole_by_another_attempt_h37(run: Run, at: int, by: By, is_large: bool) -> None:
-    data = LARGE if is_large else SMALL
+    data = LARGE[: 2 * PART] if is_large else SMALL  # whichever range is asked for first, the cut is within it
     run.bucket.put("p/a", data, KEPT)
     at = at * PART // len(SMALL) if is_large else at
     run.front.fault("GetRange" if is_large else "Get", kind=CutBody(at, by))
