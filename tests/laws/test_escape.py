@@ -7,7 +7,7 @@ import tempfile
 import unicodedata
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sterna.stores.escape import apart, escaped, escaped_path, names_of, unescaped
@@ -23,6 +23,8 @@ def _folded(name: str) -> str:
 
 
 @settings(deadline=None)
+@example(": ", False, False)  # a code first, and at the end what Windows drops
+@example("con.", True, True)
 @given(_NAMES, st.booleans(), st.booleans())
 def test_every_escaped_name_leads_back_to_its_key(name: str, is_folder: bool, windows: bool) -> None:
     assert unescaped(escaped(name, is_folder=is_folder, windows=windows), is_folder=is_folder) == name
