@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _CANNOT = "NO SERVER"  # how the reason of such a skip begins
 _SOURCES = Path(__file__).resolve().parent.parent / "src"
 _FAILED = pytest.StashKey[bool]()
 _numbers = itertools.count(1)
+_MEMORY = "/dev/shm"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,12 +51,30 @@ def _chosen(config: pytest.Config) -> list[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     _chosen(config)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # as in the background of a script: so would the commands do
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: in a quarter of its time, a worker waits for a pause or a disk."""
+    mine = os.sched_getaffinity(0) if sys.platform == "linux" else range(os.cpu_count() or 1)
+    return len(mine) + 1
+
+
+@pytest.fixture(scope="session")
+def states() -> Iterator[Path]:
+    """A folder in memory, where the system has one: each run makes a journal, and would wait for the disk."""
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="sterna-states-", dir=memory) as name:
+        yield Path(name)
 
 
 @pytest.fixture(autouse=True)
-def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def state(states: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state directory of the test's own, for runs within this process; commands have theirs in their HOME."""
-    folder = tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"  # made by the first who keeps a journal
+    folder = states / f"state-{next(_numbers)}"  # made by the first who keeps a journal
     monkeypatch.setenv("STERNA_STATE_DIR", str(folder))
     return folder
 
@@ -63,11 +83,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server" in metafunc.fixturenames:
         # Behind the front stands ministack alone: the front changes requests, which breaks their signatures.
         names = ["ministack"] if "front" in metafunc.fixturenames else _chosen(metafunc.config)
-        if getattr(
-            metafunc.module, "ONE_SERVER_IS_ENOUGH", False
-        ):  # where several are chosen: it is ours that is tried
-            names = names[:1]
-        metafunc.parametrize("server", names, indirect=True)
+        others: list[Any] = list(names[1:])
+        if getattr(metafunc.module, "ONE_SERVER_IS_ENOUGH", False):  # it is ours that is tried
+            others = []
+        elif getattr(metafunc.module, "OTHER_SERVERS_ARE_THOROUGH", False):  # whole commands, once more each
+            others = [pytest.param(name, marks=pytest.mark.thorough) for name in others]
+        metafunc.parametrize("server", [names[0], *others], indirect=True)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,7 +102,13 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say loudly which servers were asked for and could not be had: such a run has proved less than it seems."""
+    """Say loudly which servers were asked for and could not be had: such a run has proved less than it seems. And of
+    the long suites, what each test tells of what it did (``record_property("row", …)``).
+    """
+    if terminalreporter.config.option.markexpr == "extended":
+        reports = (report for status in ("passed", "failed") for report in terminalreporter.stats.get(status, ()))
+        for row in sorted(str(row) for report in reports for name, row in report.user_properties if name == "row"):
+            terminalreporter.write_line(row)
     reasons: dict[str, int] = {}
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

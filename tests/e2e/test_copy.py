@@ -15,6 +15,8 @@ from tests.faults.front import SLOW_DOWN, CutBody, FlipBit, Front, Kind
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+OTHER_SERVERS_ARE_THOROUGH = True
+
 LARGE = os.urandom(MIB) * 8 + b"and a little more"
 
 

@@ -12,6 +12,8 @@ from tests.e2e.trees import failures, leftovers, plant, records, summary, tree
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+OTHER_SERVERS_ARE_THOROUGH = True
+
 HOSTILE = [
     "../x",
     "../../x",

@@ -75,7 +75,7 @@ def there_and_back(
     sterna: Sterna, front: Front, bucket: Bucket, folder: Path, files: dict[str, bytes], most: int, *options: str
 ) -> None:
     """Sync with so few descriptors, where the server is slow enough for as many requests at once as are allowed."""
-    front.fault(("Put", "UploadPart", "Get", "GetRange"), nth="always", kind=Latency(0.05))
+    front.fault(("Put", "UploadPart", "Get", "GetRange"), nth="always", kind=Latency(0.02))
     line = f'ulimit -n {most} && exec "$@"'
     source = plant(folder / "source", files)
     up = shell(sterna, line, "sync", source, bucket.url("p"))

@@ -13,6 +13,8 @@ from tests.e2e.trees import plant, tree
 from tests.servers.oracle import Bucket
 from tests.servers.server import Server
 
+OTHER_SERVERS_ARE_THOROUGH = True
+
 
 @pytest.fixture
 def any_key(server: Server) -> None:

@@ -75,9 +75,9 @@ def test_odd_names_are_removed(bucket: Bucket, side: Side, server: Server) -> No
 
 @pytest.mark.slow
 def test_more_than_a_page_is_removed(bucket: Bucket, side: Side) -> None:
-    fill(bucket, *(f"p/{number:04d}" for number in range(2100)))
+    fill(bucket, *(f"p/{number:04d}" for number in range(1001)))
     summary = removed(at(bucket), side)
-    assert (summary.exit_code, summary.deleted, bucket.keys()) == (0, 2100, [])
+    assert (summary.exit_code, summary.deleted, bucket.keys()) == (0, 1001, [])
 
 
 def test_a_removal_is_told_from_beginning_to_end(bucket: Bucket, side: Side) -> None:

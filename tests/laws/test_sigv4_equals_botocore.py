@@ -76,18 +76,7 @@ def _parsed(lines: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in lines.removesuffix("\r\n").split("\r\n"))
 
 
-@pytest.mark.slow
-@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
-    data=st.data(),
-    identity=_identities,
-    region=st.sampled_from(["us-east-1", "snow", "cn-north-1", "garage"]),
-    method=st.sampled_from(["GET", "PUT", "HEAD", "DELETE", "POST"]),
-    key=_keys,
-    query=st.lists(st.tuples(_text, _text), max_size=4),
-    second=st.integers(0, 4_000_000_000),
-)
-def test_signatures_equal_botocores(
+def _law(
     data: Any,
     identity: tuple[str, str, str],
     region: str,
@@ -107,6 +96,31 @@ def test_signatures_equal_botocores(
     expected = _of_botocore(identity, region, (method, path, canonical, headers, payload), second)
     for moment in (second, second + 0.9):  # the second time, everything is cached
         assert _parsed(signer.sign(method, path, canonical, headers, digest, moment)) == expected
+
+
+_requests = given(
+    data=st.data(),
+    identity=_identities,
+    region=st.sampled_from(["us-east-1", "snow", "cn-north-1", "garage"]),
+    method=st.sampled_from(["GET", "PUT", "HEAD", "DELETE", "POST"]),
+    key=_keys,
+    query=st.lists(st.tuples(_text, _text), max_size=4),
+    second=st.integers(0, 4_000_000_000),
+)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, deadline=None)
+@_requests
+def test_signatures_equal_botocores(**request: Any) -> None:
+    _law(**request)
+
+
+@pytest.mark.thorough
+@settings(max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@_requests
+def test_signatures_equal_botocores_in_thousands_of_cases(**request: Any) -> None:
+    _law(**request)
 
 
 @settings(max_examples=300, deadline=None)

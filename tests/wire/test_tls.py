@@ -220,8 +220,8 @@ def test_through_a_proxy_that_speaks_TLS_itself_there_is_TLS_in_TLS(run: Run) ->
 
             await asyncio.gather(pour(reader, back), pour(there, writer))
 
-        async with listening(relayed, server_context()) as port:
-            with secured(answering) as behind:
+        with secured(answering) as behind:  # the outer one: its end waits, and holds the loop that relays until then
+            async with listening(relayed, server_context()) as port:
                 pool = pool_of(behind)
                 pool._proxy = Proxy("127.0.0.1", port, is_tls=True)
                 connection = await pool.open()
