@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,12 +13,16 @@ from sterna.model.errors import Corrupt, ObjectChanged, RetryLater, SternaError
 from sterna.model.units import printable
 from sterna.stores.learned import check_sum, is_same_md5, may_refuse_condition, other_bytes, refuses_checksum
 from sterna.stores.s3 import Condition, S3Store, left_behind, said_by
-from sterna.wire.checksum import algorithm, content_md5
+from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Request
 from sterna.wire.connection import FilePart, Response
 from sterna.wire.encoding import encode_value
 from sterna.wire.xml import as_text
 
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
+
+_PAGE_PARTS = 1000
 _PARTING_S = 2.0  # for what must be cleared away at the end of a run: the server may be gone
 
 
@@ -30,6 +35,15 @@ class Part(msgspec.Struct, frozen=True):
     etag: str
     crc: int | None = None
     is_sum_shown: bool = False
+
+
+class Sent(msgspec.Struct, frozen=True, gc=False):
+    """A part as the server shows it: ``sums`` by name, in Base64."""
+
+    number: int
+    size: int
+    etag: str
+    sums: Mapping[str, str]
 
 
 class Upload(msgspec.Struct):
@@ -291,11 +305,64 @@ class Multipart:
             error.sentence += f" {left_behind(trouble)}"
         raise error
 
+    async def sent(self, key: str, upload_id: str) -> tuple[list[Sent], str]:
+        """What the server has of an upload, in the order of its parts, and by which checksum it was begun (empty where
+        the server shows none). ObjectGone with the code NoSuchUpload: there is none any more.
+
+        A thousand parts at a time; pages that contradict themselves are Corrupt, as those of a listing are (H80).
+        """
+        parts: list[Sent] = []
+        checksum, after = "", 0
+        while True:
+            page: ET.Element | None = None
+
+            def is_page(response: Response) -> None:
+                nonlocal page
+                page = said_by(response, "ListPartsResult", "ListParts", key)
+
+            store = self._store
+            query = f"max-parts={_PAGE_PARTS}&part-number-marker={after}&uploadId={encode_value(upload_id)}"
+            await store.client.send(
+                Request(
+                    "ListParts",
+                    "GET",
+                    store.bucket,
+                    store.key_of(key),
+                    query=query,
+                    headers=store.own_headers,
+                    check=is_page,
+                )
+            )
+            assert page is not None
+            checksum = page.findtext("ChecksumAlgorithm") or checksum
+            parts += _parts_shown(page, after, key)
+            if (page.findtext("IsTruncated") or "").strip().lower() != "true":
+                return parts, checksum if checksum in NAMES else ""
+            if not parts or parts[-1].number <= after:
+                raise Corrupt("The server says that more parts follow, and shows none.", operation="ListParts", key=key)
+            after = parts[-1].number
+
     async def abort(self, upload: Upload) -> None:
         """Give an upload up. Content when it is already gone."""
         request = Request("Abort", "DELETE", self._store.bucket, self._store.key_of(upload.key), good=(204, 200, 404),
                           query=f"uploadId={encode_value(upload.id)}")  # fmt: skip
         await self._store.client.send(request)
+
+
+def _parts_shown(page: ET.Element, after: int, key: str) -> list[Sent]:
+    """The parts on a page of ListParts, whose numbers must ascend from ``after``."""
+    parts: list[Sent] = []
+    for shown in page.iter("Part"):
+        said = {node.tag: node.text or "" for node in shown}
+        number, size = said.get("PartNumber", ""), said.get("Size", "")
+        if not (number.isdecimal() and size.isdecimal() and len(number) < 6 and len(size) < 20):
+            raise Corrupt("A part is shown without its number or size.", operation="ListParts", key=key)
+        last = parts[-1].number if parts else after
+        if int(number) <= last:
+            raise Corrupt(f"Part {number} is shown after part {last}.", operation="ListParts", key=key)
+        sums = {name: said[f"Checksum{name}"] for name in NAMES if said.get(f"Checksum{name}")}
+        parts.append(Sent(int(number), int(size), said.get("ETag", ""), sums))
+    return parts
 
 
 def _proof_of_parts(upload: Upload) -> str:

@@ -171,11 +171,11 @@ def parse_page(body: bytes | bytearray, asked: Asked = ANYWHERE) -> Page:
         return _parse_page_by_expat(body, asked)
     old = _is_old(count, token, "Marker" in beside)
     following = token or (not old and beside.get("NextMarker")) or ""
-    truncated = _is_truncated(beside.get("IsTruncated"), following, total, beside.get("MaxKeys") or asked.most)
+    truncated = is_truncated(beside.get("IsTruncated"), following, total, beside.get("MaxKeys") or asked.most)
     times, shared, encoded = _Times(), _Shared(), kind == "url"
     try:
         repeated = {name: _key(beside.get(name, ""), False) for name in _REPEATED}
-        if _differing(repeated, asked, encoded):
+        if differing(repeated, asked, encoded):
             return _parse_page_by_expat(body, asked)
         if _is_odd("".join([record[0] for record in records]), is_url=encoded):
             records = [(_key(key, encoded), *others) for key, *others in records]
@@ -212,7 +212,7 @@ def _beside(text: str, first: int, last: int) -> dict[str, str] | None:
     return members if len(members) == len(found) and "Error" not in members else None
 
 
-def _differing(repeated: dict[str, str], asked: Asked, encoded: bool) -> str:
+def differing(repeated: dict[str, str], asked: Asked, encoded: bool) -> str:
     """By which name a page shows that it answers something else than was ``asked``; empty where by none.
 
     Only what is there is compared: not every server repeats what it was asked for. A prefix may be written as it is
@@ -236,7 +236,7 @@ def _is_old(count: str | None, token: str | None, has_marker: bool) -> bool:
     return has_marker and count is None and not token
 
 
-def _is_truncated(more: str | None, following: str, shown: int, most: str | int) -> bool:
+def is_truncated(more: str | None, following: str, shown: int, most: str | int) -> bool:
     """Whether more follows a page of ``shown`` keys that could have had ``most``. Raises Corrupt where it does not say: it
     is for a plain no that what is not listed may be deleted (H76).
 
@@ -257,7 +257,7 @@ class _Times(dict[str, int]):
     """Times in a listing to nanoseconds; objects of one page often share theirs."""
 
     def __missing__(self, text: str) -> int:
-        self[text] = found = _time_ns(text)
+        self[text] = found = time_ns(text)
         return found
 
 
@@ -308,7 +308,7 @@ def _token(text: str) -> str:
         raise Corrupt("The listing's continuation token cannot be read.", operation="List") from None
 
 
-def _time_ns(text: str) -> int:
+def time_ns(text: str) -> int:
     """An ISO time to whole milliseconds, 0 for none. The form that S3 has takes 0.4 µs, others 0.8."""
     if not text:
         return 0
@@ -347,7 +347,7 @@ def _parse_page_by_expat(body: bytes, asked: Asked) -> Page:
     encoded = element.findtext("EncodingType") == "url"
     _check_members(element)
     repeated = {name: element.findtext(name) or "" for name in _REPEATED}
-    if name := _differing(repeated, asked, encoded):
+    if name := differing(repeated, asked, encoded):
         raise Corrupt(
             f"The listing is of another place than was asked for ({name} {printable(repeated[name])[:100]}).",
             operation="List",
@@ -368,7 +368,7 @@ def _parse_page_by_expat(body: bytes, asked: Asked) -> Page:
                 Entry(
                     named(key),
                     int(size),
-                    _time_ns(modified or ""),
+                    time_ns(modified or ""),
                     etag,
                     node.findtext("StorageClass") or "",
                 )
@@ -387,7 +387,7 @@ def _parse_page_by_expat(body: bytes, asked: Asked) -> Page:
     token = element.findtext("NextContinuationToken")
     old = _is_old(count, token, element.find("Marker") is not None)
     following = token or (not old and element.findtext("NextMarker")) or ""
-    truncated = _is_truncated(
+    truncated = is_truncated(
         element.findtext("IsTruncated"),
         following,
         len(entries) + len(prefixes),
