@@ -96,6 +96,10 @@ class PlanUnusable(WrongSetting):
     """A plan file is cut, changed, or of another kind; nothing of it is carried out. Make it anew."""
 
 
+class ManifestUnusable(WrongSetting):
+    """A manifest is cut, changed, or of another kind; nothing is held against it. Take another copy of it."""
+
+
 class Drifted(SternaError):
     """Source or destination is not what it was when the plan was made; what has changed is left as it is."""
 

@@ -13,12 +13,12 @@ from typing import IO, Self, TypeVar
 import msgspec
 
 from sterna.model.actions import Action, Verb
-from sterna.model.errors import Corrupt, PlanUnusable, WrongSetting
+from sterna.model.errors import Corrupt, PlanUnusable
 from sterna.model.units import printable
 from sterna.planning.columns import Text, decoded, encoded, quoted, unquoted
 from sterna.planning.frames import blocks, packed, skippable, skippable_payload
+from sterna.planning.newfile import NewFile
 from sterna.stores.folder import translate, translate_given
-from sterna.stores.names import temporary_name
 
 FORMAT = 2
 """Raised when an older Sterna would misread what a newer one writes."""
@@ -83,7 +83,6 @@ class PlanWriter:
     """
 
     def __init__(self, path: Path, header: Header, *, exact: bool = False) -> None:
-        self._path = path
         self._digest = hashlib.sha256()
         self._seal = hashlib.sha256()
         self._written = 0
@@ -93,14 +92,7 @@ class PlanWriter:
         self._deleting = False
         self._counts: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
-        if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise WrongSetting(f"{printable(str(path))} is no regular file; give another name for the plan.")
-        self._temporary = path.with_name(temporary_name())
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            self._file: IO[bytes] | None = open(os.open(self._temporary, flags, 0o600), "wb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise self._said(error) from error
+        self._file = NewFile(path, "the plan")
         try:
             self._pack(_encoded_header(header))  # a frame of its own: whoever wants the header alone reads no more
         except BaseException:
@@ -108,8 +100,7 @@ class PlanWriter:
             raise
 
     def __repr__(self) -> str:
-        state = "open" if self._file is not None else "closed"
-        return f"<PlanWriter {self._path} {state}, {sum(self._counts.values())} actions, {self._written} bytes>"
+        return f"<PlanWriter {self._file}, {sum(self._counts.values())} actions, {self._written} bytes>"
 
     def __enter__(self) -> Self:
         return self
@@ -148,23 +139,12 @@ class PlanWriter:
         head = skippable(place.to_bytes(_PLACE, "little") + bytes(_DIGEST))[:-_DIGEST]
         seal.update(head)
         self._put(head + seal.digest())
-        assert self._file is not None
-        try:
-            os.fsync(self._file.fileno())
-            self._file.close()
-            os.replace(self._temporary, self._path)
-            _sync_folder(self._path.parent)
-        except OSError as error:
-            raise self._said(error) from error
-        self._file = None
+        self._file.finish()
         return footer
 
     def discard(self) -> None:
         """Take the unfinished file away; once it is finished this does nothing."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-            self._temporary.unlink(missing_ok=True)
+        self._file.discard()
 
     def _count(self, page: Sequence[Action]) -> None:
         """Check the order, and count. Actions of one verb mostly follow each other, so each stretch is counted at once."""
@@ -214,18 +194,9 @@ class PlanWriter:
         self._put(packed(line))
 
     def _put(self, data: bytes) -> None:
-        assert self._file is not None, "the plan is finished"
         self._seal.update(data)
         self._written += len(data)
-        left = memoryview(data)
-        try:
-            while left:
-                left = left[self._file.write(left) :]
-        except OSError as error:
-            raise self._said(error) from error
-
-    def _said(self, error: OSError) -> Exception:
-        return translate_given(error, "write the plan", str(self._path))
+        self._file.write(data)
 
 
 class PlanFile:
@@ -382,13 +353,3 @@ def _mapped_header(header: Header, text: Text, *, is_quoted: bool) -> Header:
         destination_at=text(header.destination_at),
         quoted=is_quoted,
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):
-        return  # Windows cannot, and does not need it
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
