@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from sterna.model.entry import Entry
 from sterna.model.errors import ObjectGone, Refused, SternaError
 from sterna.model.location import BucketPath
+from sterna.stores.asof import AsOf
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
 from sterna.stores.store import Store
@@ -27,6 +29,7 @@ from tests.servers import NAMES
 from tests.servers.server import Facts
 
 PREFIX = "a prefix"
+LATER_NS = 4_000_000_000 * 10**9  # behind all that is written here: what was there then is what is there now
 Check = Callable[[Store], Awaitable[None]]
 
 
@@ -53,6 +56,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "stores" in metafunc.fixturenames:
         chosen = [name for name in str(metafunc.config.getoption("--servers")).split(",") if name in NAMES]
         names = ["memory", "local", "local, --symlinks follow", *(f"s3: {name}" for name in chosen)]
+        names += [f"as of: {name}" for name in chosen]
         metafunc.parametrize("stores", names, indirect=True)
 
 
@@ -61,12 +65,14 @@ def stores(
     request: pytest.FixtureRequest, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterable[Stores]:
     kind, _, name = str(request.param).partition(": ")
-    if kind == "s3":
+    if kind in ("s3", "as of"):
         server = fleet.server(name)
         for variable, value in server.environment.items():
             monkeypatch.setenv(variable, value)
         oracle = fleet.oracle(server)
         bucket = oracle.create_bucket(f"contract-{tmp_path.name[-40:].strip('_-').replace('_', '-').lower()}")
+        if kind == "as of" and server.facts.versions:
+            bucket.enable_versions()
         # Beside the store, what is not its own: it must neither be listed nor touched (H74).
         neighbours = {f"{PREFIX}-sibling/x": b"s", f"{PREFIX}.txt": b"t", "a": b"u", "z": b"v"}
         for key, data in neighbours.items():
@@ -77,11 +83,13 @@ def stores(
             side = Side(Addressing(urls=(server.endpoint_url,), region=server.region), Identity())
             client = Client(side, bucket.name)
             try:
-                yield S3Store(client, BucketPath(bucket.name, PREFIX))
+                store = S3Store(client, BucketPath(bucket.name, PREFIX))
+                yield store if kind == "s3" else AsOf(store, LATER_NS)
             finally:
                 await client.aclose()
 
-        yield Stores(request.param, server.facts, opened_bucket)
+        encodes = server.facts.encodes_listings and (kind == "s3" or server.facts.encodes_versions)
+        yield Stores(request.param, replace(server.facts, encodes_listings=encodes), opened_bucket)
         assert {key: bucket.get(key) for key in neighbours} == neighbours
         return
 
@@ -264,7 +272,7 @@ def test_keys_that_the_store_cannot_hold_are_refused_and_nothing_is_written(stor
 
 
 def test_a_key_beside_another_that_continues_it_is_held_or_refused(stores: Stores) -> None:
-    if stores.name.startswith("s3") and not stores.facts.any_key:
+    if stores.name.startswith(("s3", "as of")) and not stores.facts.any_key:
         pytest.skip(f"{stores.name} holds paths of a folder, and says so by a 500, which is tried again for seconds")
 
     async def check(store: Store) -> None:

@@ -77,6 +77,7 @@ def facts_of(release: int) -> Facts:
         returns_checksums=knows_checksums,
         combines_crc64nvme=False,
         completes_with_etag=knows_checksums,
+        encodes_versions=False,  # control characters are written as references that XML does not know
     )
 
 

@@ -22,6 +22,7 @@ class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
     ctime_ns: int = 0
     inode: int = 0
     device: int = 0
+    sha256: str = ""  # hexadecimal, where a manifest asked for it
 
     @classmethod
     def of(cls, entry: Entry, now_ns: int | None = None) -> Seen:

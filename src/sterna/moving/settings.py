@@ -12,6 +12,7 @@ class UploadOptions(msgspec.Struct, frozen=True):
     """What an upload says of its object beside its bytes. Empty means: the server's default.
 
     ``as_planned``: what is written is the file that the action names, and only over what it says stands there.
+    ``md5_up_to``: files up to so many bytes go in one request, whose MD5 the server checks (``backup --md5``).
     """
 
     storage_class: str = ""
@@ -26,6 +27,7 @@ class UploadOptions(msgspec.Struct, frozen=True):
     content_disposition: str = ""
     guess_mime_type: bool = True
     as_planned: bool = False
+    md5_up_to: int = 0
 
 
 class Customer(msgspec.Struct, frozen=True):

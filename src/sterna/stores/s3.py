@@ -12,6 +12,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
+from msgspec.structs import replace
+
 from sterna.model.entry import MD5_OF_NOTHING, Entry
 from sterna.model.errors import (
     Corrupt,
@@ -25,7 +27,7 @@ from sterna.model.errors import (
 )
 from sterna.model.events import Notice
 from sterna.model.location import BucketPath
-from sterna.model.units import printable
+from sterna.model.units import GIB, printable
 from sterna.stores.learned import (
     Learned,
     check_sum,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
 KEY_BYTES = 1024  # S3's limit
 PAGE_KEYS = 1000
+LARGEST_PUT = 5 * GIB  # of one request: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 _UNORDERED = "--x-s3"  # so end the names of S3's directory buckets, which list in no order
 _ERROR_ROOM = 64 * 1024  # for what a server says instead of an object
 _DISCOVERY_S = 1.0  # so long uploads wait for the one that finds out which checksums the endpoint takes
@@ -76,6 +79,15 @@ class Look(NamedTuple):
     version: str
     metadata: dict[str, str]
     headers: dict[bytes, bytes]
+
+
+class Summed(NamedTuple):
+    """What is known of a body before it is sent: its MD5 as Content-MD5 carries it, which the server is to check, and what
+    is called before it is sent again; that may raise.
+    """
+
+    md5: str
+    restart: Callable[[], None]
 
 
 class S3Store:
@@ -180,17 +192,21 @@ class S3Store:
         found = await self.head(key)
         return found.entry if found is not None else None
 
-    async def head(self, key: str, *, part: int | None = None) -> Look | None:
-        """HEAD with checksums; None where the object is certainly not there. Raises AccessDenied where that is unknown."""
+    async def head(self, key: str, *, part: int | None = None, version: str = "") -> Look | None:
+        """HEAD with checksums, of the object or of a version of it, which the entry then names; None where it is certainly
+        not there. Raises AccessDenied where that is unknown.
+        """
         headers = {"x-amz-checksum-mode": "ENABLED", **self.own_headers}
-        query = f"partNumber={part}" if part else ""
+        named = {"partNumber": str(part or ""), "versionId": version}
+        query = encode_query([(name, value) for name, value in named.items() if value])
         request = Request("Head", "HEAD", self.bucket, self.key_of(key), query=query, headers=headers, good=(200, 206),
                           check=has_size)  # fmt: skip
         try:
             response = await self.client.call(request)
         except ObjectGone:
             return None
-        return self.look_of(key, response)
+        found = self.look_of(key, response)
+        return found._replace(entry=replace(found.entry, version=version)) if version else found
 
     async def listed_in_gate(self, key: str) -> Entry | None:
         """What a listing shows of exactly this key, by one who is within the gate already: as a prefix of itself it
@@ -293,19 +309,25 @@ class S3Store:
         return bytes(response.body)
 
     async def put(
-        self, key: str, data: Body, headers: dict[str, str], condition: Condition | None = None
+        self,
+        key: str,
+        data: Body,
+        headers: dict[str, str],
+        condition: Condition | None = None,
+        summed: Summed | None = None,
     ) -> tuple[Response, str, str]:
         """PUT all bytes, with the best checksum that this endpoint takes; gives the answer, the proof and our checksum.
 
         The proof is the name of the algorithm whose sum the server showed, or ``Content-MD5`` where it was only made to
         check one. The checksum is ``NAME:value``, base64 as S3 shows it. A ``condition`` holds where the server knows
-        such: ObjectChanged or ObjectGone says that something else stands there, or what a lost answer was about.
+        such: ObjectChanged or ObjectGone says that something else stands there, or what a lost answer was about. What
+        is ``summed`` is sent with its MD5, and a FilePart has to be.
         """
-        if not self.learned.checksum:
+        if not self.learned.checksum and summed is None:
             async with self.one_at_first():  # finds out what the endpoint knows; the others wait for it
                 if not self.learned.checksum:
                     return await self._put(key, data, headers, condition or {})
-        return await self._put(key, data, headers, condition or {})
+        return await self._put(key, data, headers, condition or {}, summed)
 
     @asynccontextmanager
     async def one_at_first(self) -> AsyncIterator[None]:
@@ -322,9 +344,9 @@ class S3Store:
             self._discovering.release()
 
     async def _put(
-        self, key: str, data: Body, headers: dict[str, str], condition: Condition
+        self, key: str, data: Body, headers: dict[str, str], condition: Condition, summed: Summed | None = None
     ) -> tuple[Response, str, str]:
-        name, sums, expected = self._sums(data)
+        name, sums, expected = self._sums(data) if summed is None else ("MD5", {"content-md5": summed.md5}, "")
         asked, left_off = self.obeyed(condition) if condition else condition, Condition()
         stored: list[str] = []  # the ETag of each answer
         weighs_md5 = "content-md5" in sums
@@ -349,14 +371,14 @@ class S3Store:
             if asked and not stored:
                 named |= asked
             request = Request("Put", "PUT", self.bucket, self.key_of(key), headers=named, body=data, check=is_right,
-                              final=("InvalidDigest",))  # fmt: skip
+                              restart=summed.restart if summed is not None else None, final=("InvalidDigest",))  # fmt: skip
             try:
                 response = await self.client.send(request)
             except SternaError as error:
                 if asked and may_refuse_condition(error):
                     asked, left_off = Condition(), asked  # it may be that; what is wrong otherwise comes again
                     continue
-                if refuses_checksum(error) and self.learned.refused(name):
+                if summed is None and refuses_checksum(error) and self.learned.refused(name):
                     name, sums, expected = self._sums(data)
                     weighs_md5 = "content-md5" in sums
                     asked, left_off = asked or left_off, Condition()

@@ -53,15 +53,28 @@ class FilePart:
 
     The kernel sends it from its page cache, without a copy through this process. What is sent is what the file holds at
     that moment: only for bodies whose checksum the server checks. ``sha256`` is the payload hash, where one is signed.
+    ``read`` fills a view from an offset of the file, and gives how many bytes: it is for where the kernel cannot send, and
+    then the body passes through this process a slice at a time.
     """
 
-    __slots__ = ("fd", "length", "offset", "sha256")
+    __slots__ = ("fd", "length", "offset", "read", "sha256")
 
-    def __init__(self, fd: int, offset: int, length: int, sha256: str = "") -> None:
+    def __init__(
+        self, fd: int, offset: int, length: int, sha256: str = "", read: Callable[[memoryview, int], int] | None = None
+    ) -> None:
         self.fd = fd
         self.offset = offset
         self.length = length
         self.sha256 = sha256
+        self.read = read
+
+    async def slice(self, start: int, most: int) -> memoryview:
+        """The next bytes of the body, read in a thread."""
+        assert self.read is not None
+        view = memoryview(bytearray(min(most, self.length - start)))
+        if await asyncio.to_thread(self.read, view, self.offset + start) != len(view):
+            raise ObjectChanged("The file became shorter while it was sent.")
+        return view
 
     def __len__(self) -> int:
         return self.length
@@ -279,8 +292,10 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if body is None:
                 transport.write(head)
-            elif isinstance(body, FilePart):
+            elif isinstance(body, FilePart) and body.read is None:
                 await self._send_file(transport, head, body, waiter)
+            elif isinstance(body, FilePart):
+                await self._send_large(transport, head, body, waiter)
             elif len(body) <= self._throttle.up_slice:
                 transport.writelines((head, body))
             else:
@@ -298,13 +313,14 @@ class Connection(asyncio.BufferedProtocol):
             self._head = None
 
     async def _send_large(
-        self, transport: asyncio.Transport, head: bytes, body: memoryview, waiter: asyncio.Future[Response]
+        self, transport: asyncio.Transport, head: bytes, body: memoryview | FilePart, waiter: asyncio.Future[Response]
     ) -> None:
         self._sending = True
         transport.write(head)
         sent = 0
         while sent < len(body):
-            piece = body[sent : sent + self._throttle.up_slice]
+            most = self._throttle.up_slice
+            piece = await body.slice(sent, most) if isinstance(body, FilePart) else body[sent : sent + most]
             if sent and self._throttle.up is not None:
                 await self._turn_of(self._throttle.up, len(piece))
             if not waiter.done():
