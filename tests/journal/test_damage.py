@@ -107,6 +107,17 @@ def test_H57_an_empty_file_is_a_new_journal_and_nothing_is_known_of_the_old_one(
     assert journal.close()
 
 
+@pytest.mark.parametrize("length", [0, 100, PAGE, -1])
+def test_H54_a_run_that_was_killed_while_it_began_a_journal_leaves_none(tmp_path: Path, length: int) -> None:
+    whole = _made(tmp_path)
+    database(tmp_path).unlink()
+    database(tmp_path).with_suffix(".new").write_bytes(whole[:length])
+    journal = opened(tmp_path)
+    assert not journal.lost
+    assert journal.close()
+    assert sorted(path.suffix for path in database(tmp_path).parent.iterdir()) == [".lock", ".sqlite3"]
+
+
 def test_H57_whatever_byte_is_changed_the_tree_is_read_whole_or_refused(tmp_path: Path) -> None:
     whole = _made(tmp_path, 200)
     chance = random.Random(5757)

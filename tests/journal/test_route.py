@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sterna.journal.route import Route, route_between
+from sterna.journal.route import Route, named, route_between
 from sterna.model.location import BucketPath, LocalPath
 
 PHOTOS = BucketPath("archive", "photos")
@@ -32,6 +32,14 @@ def test_there_and_back_and_other_places_are_other_routes(tmp_path: Path) -> Non
         route_between(here, PHOTOS, is_shared=True),
     ]
     assert len({route.name for route in routes}) == len(routes)
+
+
+def test_a_route_is_known_by_the_name_of_its_files_also_where_machines_share_them(tmp_path: Path) -> None:
+    for is_shared in (False, True):
+        route = route_between(LocalPath(tmp_path), PHOTOS, is_shared=is_shared)
+        assert named(Route(route.source, route.target), route.name) == route
+    others = Route(str(tmp_path), str(PHOTOS), machine="another")
+    assert named(Route(others.source, others.target), others.name) is None
 
 
 def test_an_endpoint_is_its_scheme_host_and_port() -> None:

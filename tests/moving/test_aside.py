@@ -140,3 +140,12 @@ def test_nothing_is_put_aside_any_more_when_the_run_is_over(folder: Folder) -> N
     aside.settle(never, is_over=True)
     assert aside.take(file_in_the_way(folder)) == ([], [])
     assert tree(folder) == WHOLE
+
+
+def test_a_folder_in_the_way_that_a_killed_run_has_emptied_is_found_and_goes_h54(folder: Folder) -> None:
+    (folder.path / "left/deep/er").mkdir(parents=True)
+    aside = Aside(folder)
+    assert aside.hollow(["left", "d", "a", "nothing", "d/x"]) == ["left"]
+    assert aside.take(InTheWay("left", (), is_folder=True)) == ([], [])
+    assert not (folder.path / "left").exists()
+    assert aside.settle(never) == ([], [])

@@ -78,6 +78,12 @@ def test_H48_temporary_names_are_unique_recognisable_and_short() -> None:
     assert is_temporary(".sterna-ffffffff-9999999999-99999999999999999999-999999999999.part")
 
 
+@pytest.mark.parametrize("letter", ["\u00e9", "e\u0301"])
+def test_H48_the_file_that_shows_which_names_are_told_apart_is_recognised_too(letter: str) -> None:
+    assert is_temporary(temporary_name() + letter)
+    assert not is_temporary(temporary_name() + letter + letter)
+
+
 def test_H48_a_living_owner_keeps_its_unfinished_file() -> None:
     assert not is_abandoned(temporary_name())
 

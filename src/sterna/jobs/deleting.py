@@ -169,10 +169,14 @@ class Deleter:
 
         Both sides are listed and the guards have let everything pass when this is called, as ``guarded`` sees to.
         """
-        if not self._blockers.found and not self._blockers.below:
+        if self._aside is None:
             return
         async with self._clearing:  # several pages move at once, and may wait for the same one
-            await self.set_aside(self._in_the_way(actions), ledger)
+            in_the_way = self._in_the_way(actions)
+            new = {action.place or action.key for action in actions if action.target is None}
+            places = [one for one in new - {one.place for one in in_the_way} if not self._keeps_folder(one + "/")]
+            hollow = await asyncio.to_thread(self._aside.hollow, places)
+            await self.set_aside([*in_the_way, *(InTheWay(one, (), is_folder=True) for one in hollow)], ledger)
 
     async def set_aside(self, all_in_the_way: Sequence[InTheWay], ledger: Ledger) -> None:
         """Put these aside until ``settle``. What comes of those that cannot be is recorded."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from sterna import __version__
-from sterna.journal.places import SUFFIX, flush_folder, open_private, private_folder, unusable
+from sterna.journal.places import SUFFIX, flush_file, flush_folder, make_private, private_folder, unusable
 from sterna.journal.route import Route
 from sterna.journal.schema import APPLICATION, STEPS, VERSION, create, migrate
 from sterna.model.errors import Corrupt, JournalUnusable
@@ -25,6 +25,7 @@ _ALWAYS_CHECKED = 1 << 30  # a larger one is checked only if it was not closed: 
 _SMALLEST = 512  # bytes of a page
 _FOUND_DAMAGED = "damaged"
 _BESIDE = ("-wal", "-shm", "-journal")
+_UNFINISHED = ".new"  # in the place of the suffix
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT)
 
 
@@ -49,23 +50,20 @@ def open_database(path: Path, route: Route, *, network: str, steps: Sequence[str
     A damaged file is renamed, never deleted, and a new one begun. A newer schema, or the file of another route, raises
     JournalUnusable and stays as it is.
     """
-    is_new = not path.exists()
-    is_emptied = not is_new and not path.stat().st_size and not path.with_name(path.name + "-wal").exists()
-    os.close(open_private(path))  # for us alone, before anything is in it; SQLite gives its other files the same mode
+    if not os.path.lexists(path):
+        _begin(path, route)
+    make_private(path)  # for us alone; SQLite gives its other files the same mode
+    is_emptied = not path.stat().st_size and not path.with_name(path.name + "-wal").exists()
     try:
         emptied = f"The journal of {printable(str(route))} was empty: what earlier runs saw is not known any more."
         return Opened(_open(path, route, network, steps), emptied if is_emptied else "")
-    except JournalUnusable:
-        if is_new and not path.stat().st_size:
-            path.unlink()  # nothing was ever in it: the next run must not take it for one that was emptied
-        raise
     except _Damaged as error:
         aside = _set_aside(path)
         lost = (
             f"The journal of {printable(str(route))} was damaged ({error}) and is now {printable(aside.name)}: what earlier"
             " runs saw is not known any more, so everything is compared anew, and nothing deleted on its word."
         )
-    os.close(open_private(path))
+    make_private(path)
     try:
         return Opened(_open(path, route, network, steps), lost)
     except _Damaged as error:
@@ -145,6 +143,36 @@ def broken(error: Exception, path: Path) -> JournalUnusable:
     )
 
 
+def _begin(path: Path, route: Route) -> None:
+    """Make a journal that knows nothing yet, beside its place, and put it there when it is whole.
+
+    Else a run that is killed at its beginning would leave an empty file, and the next one take it for a journal that was
+    emptied, and refuse to delete.
+    """
+    beside = path.with_suffix(_UNFINISHED)
+    try:
+        for leftover in (beside, *(beside.with_name(beside.name + end) for end in _BESIDE)):
+            leftover.unlink(missing_ok=True)
+        make_private(beside)
+        with closing(_connect(beside, "rw")) as connection:
+            connection.execute("PRAGMA journal_mode = MEMORY")  # one flush, once it is whole, is enough
+            connection.execute("PRAGMA synchronous = OFF")
+            _fill(connection, route)
+        flush_file(beside)
+        beside.rename(path)
+    except OSError as error:
+        raise unusable(error, "make", path) from error
+    except UNREADABLE as error:
+        raise broken(error, path) from error
+    flush_folder(path.parent)
+
+
+def _fill(connection: sqlite3.Connection, route: Route) -> None:
+    """Tables into an empty file."""
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first of them: so that pruning gives room back
+    create(connection, _introduction(route))
+
+
 def _open(path: Path, route: Route, network: str, steps: Sequence[str]) -> sqlite3.Connection:
     """Open and check; raises _Damaged, JournalUnusable."""
     connection = None
@@ -173,10 +201,7 @@ def _open_connection(
     if is_new and 0 < path.stat().st_size < _SMALLEST:
         raise _Damaged("it was cut")
     if is_new:
-        # Before the first table: so that pruning gives room back.
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        _set_journal_mode(connection, network)
-        create(connection, _introduction(route))
+        _fill(connection, route)
         flush_folder(path.parent)
         version = VERSION
     facts = _facts(connection, version)
@@ -192,8 +217,7 @@ def _open_connection(
             f"{printable(facts['target'])}); move it away.",
             key=str(path),
         )
-    if not is_new:  # not before all this: a file that is damaged, or not for us, stays as it was found
-        _set_journal_mode(connection, network)
+    _set_journal_mode(connection, network)  # not before all this: one that is damaged, or not for us, stays as it was
     migrate(connection, version, steps)
     connection.execute("UPDATE meta SET value = '0' WHERE name = 'closed'")
 

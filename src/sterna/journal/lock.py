@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 import weakref
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -98,7 +99,8 @@ class Lock:
             except OSError:
                 pass  # what stands there is read only while somebody holds the lock
             fd, self._fd = self._fd, -1
-            os.close(fd)
+            with suppress(OSError):  # the lock is gone whatever close says, and nothing was written
+                os.close(fd)
 
     def _say(self, holder: Holder) -> None:
         beside = self.holder.with_suffix(".holder-new")
@@ -129,6 +131,25 @@ def holder_of(path: Path) -> Holder | None:
         except OSError:
             pass  # alive, and of another user
     return holder
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody works on the route of this journal now. Nobody waits, and nobody is in the way of one who begins:
+    the lock itself is tried only where somebody alive is named, who may have its number by chance.
+    """
+    if holder_of(path) is None:
+        return False
+    try:
+        fd = os.open(path.with_suffix(".lock"), os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        return error.errno != errno.ENOENT  # it cannot be told
+    try:
+        _lock(fd)
+    except OSError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _locked(path: Path) -> Locked:

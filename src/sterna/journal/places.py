@@ -13,6 +13,7 @@ from sterna.model.units import printable
 
 SUFFIX = ".sqlite3"
 _FOLDER = "journals"
+_MANIFESTS = "manifests"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | _NOFOLLOW
 _FILE = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
@@ -39,13 +40,18 @@ def journals_folder(state: Path) -> Path:
     return state / _FOLDER
 
 
-def private_folder(state: Path) -> Path:
-    """The folder of the journals below the state directory, made where it is missing, for us alone (0700).
+def manifests_folder(state: Path) -> Path:
+    """The folder of the manifests below the state directory, whether it is there or not."""
+    return state / _MANIFESTS
+
+
+def private_folder(state: Path, name: str = _FOLDER) -> Path:
+    """A folder below the state directory, by default that of the journals, made where it is missing, for us alone (0700).
 
     The state directory is the user's word, and may be a link; what lies below it is ours, and never followed through one
     (H56). Raises WrongSetting where somebody else could put something there, JournalUnusable where it cannot be made.
     """
-    folder = journals_folder(state)
+    folder = state / name
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -98,15 +104,35 @@ def is_there(path: Path, status: os.stat_result) -> bool:
     return (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino)
 
 
+def flush_file(path: Path) -> None:
+    """Put what a file of ours holds on disk. Raises JournalUnusable."""
+    _flush(path, os.O_RDWR | _NOFOLLOW)
+
+
 def flush_folder(folder: Path) -> None:
-    """Put the names in a folder on disk."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    fd = os.open(folder, _DIRECTORY)
+    """Put the names in a folder on disk. Raises JournalUnusable."""
+    if hasattr(os, "O_DIRECTORY"):
+        _flush(folder, _DIRECTORY)
+
+
+def _flush(path: Path, flags: int) -> None:
     try:
-        os.fsync(fd)
-    finally:
+        fd = os.open(path, flags)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise unusable(error, "put on disk", path) from error
+
+
+def make_private(path: Path) -> None:
+    """Have a file of ours there, 0600; what it holds stays. Raises as ``open_private``."""
+    fd = open_private(path)
+    try:
         os.close(fd)
+    except OSError as error:
+        raise unusable(error, "make", path) from error
 
 
 def unusable(error: OSError, what: str, path: Path) -> JournalUnusable:

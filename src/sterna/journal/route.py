@@ -62,6 +62,12 @@ def route_between(
     )
 
 
+def named(route: Route, name: str) -> Route | None:
+    """The route whose files are called so, of which a journal does not tell the machine; None for another machine's."""
+    alike = (route, msgspec.structs.replace(route, machine=_machine()))
+    return next((one for one in alike if one.name == name), None)
+
+
 def _normal(location: Location) -> str:
     if not isinstance(location, LocalPath):
         return str(location)

@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -61,6 +61,19 @@ class Aside:
         wanted = {self._path_of(action.key) for action in one.deletions}
         try:
             return set(self._files(self._path_of(one.place + "/"))) == wanted
+        except (SternaError, OSError):
+            return False
+
+    def hollow(self, places: Iterable[str]) -> list[str]:
+        """Those where a folder stands that has no file in it, as a run leaves one behind that is killed when what was in
+        it is aside, and what needs its place has not come yet. Nobody lists it.
+        """
+        return [place for place in places if self._is_folder(place) and self.holds_only(InTheWay(place, ()))]
+
+    def _is_folder(self, place: str) -> bool:
+        try:
+            directory, name = self._folder.locate(self._path_of(place))
+            return stat.S_ISDIR(os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode)
         except (SternaError, OSError):
             return False
 

@@ -17,7 +17,9 @@ from sterna.model.units import printable
 NAME_MAX = 255  # bytes; the limit of every file system in common use, and of Windows in UTF-16 units
 
 _TEMPORARY_START = ".sterna-"
-_TEMPORARY = re.compile(r"\.sterna-([0-9a-f]{8})-([1-9][0-9]{0,9})-(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,11})\.part")
+_TEMPORARY = re.compile(  # the accent is of stores.folding, which tries whether names are told apart by such
+    r"\.sterna-([0-9a-f]{8})-([1-9][0-9]{0,9})-(0|[1-9][0-9]{0,19})-(0|[1-9][0-9]{0,11})\.part(?:\u00e9|e\u0301)?"
+)
 
 # The fast path: 63 characters are at most 252 bytes. What it does not take is looked at by hand.
 _REFUSED_ON_WINDOWS = '\\\\:*?"<>|\x01-\x1f' if os.name == "nt" else ""

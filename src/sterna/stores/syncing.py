@@ -35,7 +35,10 @@ class Syncing:
         self.durable = durable
         self._has_syncfs = libc("syncfs") is not None and _syncfs_tells_errors(platform.release())
         # Open from before the first write, and ours alone: an error is told once to each descriptor that was open then.
-        self._volumes: dict[int, Directory] = {folder.root.device: _opened_again(folder.root)}
+        try:
+            self._volumes: dict[int, Directory] = {folder.root.device: _opened_again(folder.root)}
+        except OSError as error:
+            raise translate(error, "open", str(folder.path)) from error
         self._lost: dict[int, SternaError] = {}
         self._flushing = threading.Lock()
 

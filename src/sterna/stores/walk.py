@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import SourceUnknown
 from sterna.model.units import printable
+from sterna.stores.closing import let_go
 from sterna.stores.escape import unescaped
 from sterna.stores.names import check_locale, is_abandoned, is_temporary
 
@@ -205,7 +206,7 @@ class _Walk:
             self._read(level)
         except OSError as error:
             if fd >= 0:
-                os.close(fd)
+                let_go(fd)
             raise _root_unknown(self._root, error) from error
         self._push(level)
 
@@ -220,17 +221,17 @@ class _Walk:
             fd = os.open(here, _FOLDER if name in above.odd else _FOLDER | _NOFOLLOW, dir_fd=above.fd)
             level = _Level(fd, name)
             if level.identity in self._ancestors:
-                os.close(fd)
+                let_go(fd)
                 reason = "is a symbolic link to a folder above it, which would never end"
                 self._page.troubles.append(Trouble(key, reason, subtree=True, skipped=True))
                 return
             if name in above.odd and level.identity in self._above_the_root():
-                os.close(fd)
+                let_go(fd)
                 reason = "is a symbolic link to a folder above the one that was named; name that one to take all in it"
                 self._page.troubles.append(Trouble(key, reason, subtree=True, skipped=True))
                 return
             if self._one_file_system and self._is_elsewhere(level.identity[0]):
-                os.close(fd)
+                let_go(fd)
                 self._page.troubles.append(_elsewhere(key))
                 return
             self._prefix = key
@@ -238,7 +239,7 @@ class _Walk:
         except OSError as error:
             self._prefix = key[: -len(name)]
             if fd >= 0:
-                os.close(fd)
+                let_go(fd)
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 reason = "was replaced by something else while it was listed"
                 self._page.troubles.append(Trouble(key, reason, subtree=True))
@@ -300,10 +301,10 @@ class _Walk:
             pass  # one may read a folder and not pass through it
         if fd < 0 or not _is_same(fd, level):
             if fd >= 0:
-                os.close(fd)
+                let_go(fd)
             fd = self._open_by_names()
         if not _is_same(fd, level):
-            os.close(fd)
+            let_go(fd)
             raise OSError(errno.ESTALE, "it was replaced by another folder meanwhile")
         level.fd = fd
 
@@ -315,7 +316,7 @@ class _Walk:
                 here = above.name_here(level.name)
                 fd_below = os.open(here, _FOLDER if linked else _FOLDER | _NOFOLLOW, dir_fd=fd)
             finally:
-                os.close(fd)
+                let_go(fd)
             fd = fd_below
         return fd
 
@@ -464,7 +465,7 @@ def _is_same(fd: int, level: _Level) -> bool:
 
 def _close(level: _Level) -> None:
     if level.fd >= 0:
-        os.close(level.fd)
+        let_go(level.fd)
         level.fd = -1
 
 
