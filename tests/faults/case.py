@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import sterna
-from sterna.jobs.settings import Settings
+from sterna.jobs.settings import Journaling, Settings
 from sterna.model.events import Event, ObjectsEnded, Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.moving.settings import Limits
@@ -91,15 +91,16 @@ class Case:
     def settings(
         self, *, url: str | None = None, idle_s: float = 10.0, retries: Retries = PATIENCE, limits: Limits = PARTS,
         identity: Identity | None = None, region: str | None = None, ca_bundle: str | None = None,
-        connect_s: float = 5.0,
+        connect_s: float = 5.0, resumes: bool = False,
     ) -> Settings:  # fmt: skip
+        """``resumes``: with a journal, so that a run leaves what was cut off to the next one (test_resume.py)."""
         side = Side(
             addressing=Addressing(urls=(url or self.front.endpoint_url,), region=region, ca_bundle=ca_bundle),
             identity=identity or Identity(),
             timeouts=Timeouts(connect_s=connect_s, idle_s=idle_s),
             retries=retries,
         )
-        return Settings(source=side, destination=side, limits=limits)
+        return Settings(source=side, destination=side, limits=limits, journal=Journaling(is_kept=resumes))
 
     def up(self, settings: Settings | None = None) -> Ran:
         """Sync the folder into the bucket."""

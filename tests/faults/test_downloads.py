@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 
 import sterna
-from sterna.jobs.settings import Settings
+from sterna.jobs.settings import Journaling, Settings
 from sterna.model.events import Event, ObjectsEnded, Summary
 from sterna.model.outcomes import Outcome
 from sterna.moving.settings import DownloadOptions, Limits
@@ -44,7 +44,6 @@ from tests.faults.front import (
     IgnoreConditions,
     IgnoreRange,
     Kind,
-    Latency,
     Nth,
     OtherRange,
     Refuse,
@@ -155,6 +154,7 @@ class Run:
             source=side,
             download=DownloadOptions(durable=durable),
             limits=Limits(part_threshold=threshold, part_size=PART),
+            journal=Journaling(is_kept=False),  # so that nothing is left for another run (tests/faults/test_resume.py)
         )
         summary = sterna.sync(self.bucket.url("p"), self.target, settings=settings, on_event=heard)
         assert leftovers(self.target) == []
@@ -324,8 +324,8 @@ def test_the_whole_object_in_place_of_a_range_writes_over_no_other_range_h12_h21
         return request.headers["range"] == f"bytes={PART}-{2 * PART - 1}"
 
     # The second range comes last, and brings the beginning of the object to where the third already is.
-    for kind in (Latency(0.5), IgnoreRange()):
-        run.front.fault("GetRange", kind=kind, where=is_second)
+    run.front.before("GetRange", where=is_second, call=lambda _: run.front.wait_for("GetRange", 3, answered=True))
+    run.front.fault("GetRange", kind=IgnoreRange(), where=is_second)
     if cut:  # so that nothing is written behind the end of the file, where it would be found
         run.front.fault("GetRange", kind=CutBody(cut), where=is_second, must_hit=False)
     assert run().downloaded == 1
@@ -568,11 +568,11 @@ def test_an_object_that_is_deleted_between_two_ranges_is_named_h42(run: Run) -> 
 def test_a_stalled_body_is_left_and_read_again_h38(run: Run, kind: Kind, is_large: bool) -> None:
     data = LARGE if is_large else SMALL
     run.bucket.put("p/a", data, KEPT)
-    run.front.fault("GetRange" if is_large else "Get", kind=kind)
-    began = time.monotonic()
-    summary = run(timeouts=Timeouts(idle_s=0.6))
-    assert time.monotonic() - began < 5
-    assert (summary.downloaded, summary.retries) == (1, 1)
+    stall = run.front.fault("GetRange" if is_large else "Get", kind=kind)
+    summary = run(timeouts=Timeouts(idle_s=0.3))
+    assert stall.hits == 1  # what is slow besides, on a machine with other work, is tried again as well
+    assert (summary.downloaded, summary.retries >= 1) == (1, True)
+    assert summary.elapsed_s < 5
     assert tree(run.target) == {"a": data}
 
 
@@ -591,9 +591,10 @@ def test_a_body_that_always_stalls_fails_in_bounded_time_h38(run: Run) -> None:
 @pytest.mark.slow
 def test_a_body_that_drips_is_left_and_read_again_h38(run: Run) -> None:
     run.bucket.put("p/a", SMALL)
-    run.front.fault("Get", kind=Drip(50, 0.05))
+    drip = run.front.fault("Get", kind=Drip(50, 0.05))
     summary = run(timeouts=Timeouts(idle_s=5, slow_s=0.4, slowest_bytes_per_s=5000))
-    assert (summary.downloaded, summary.retries) == (1, 1)
+    assert drip.hits == 1
+    assert (summary.downloaded, summary.retries >= 1) == (1, True)
     assert tree(run.target) == {"a": SMALL}
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import struct
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.conftest import Sterna
 from tests.e2e.trees import MIB, leftovers, mtimes, plant, records, summary, tree
-from tests.faults.front import CutBody, Front, Latency, StallAtBodyByte, StallAtRequestByte, StallBeforeAnswer
+from tests.faults.front import WAIT_S, CutBody, Front, Latency, StallAtBodyByte, StallAtRequestByte, StallBeforeAnswer
 from tests.servers.oracle import Bucket
 
 pytestmark = pytest.mark.slow
@@ -165,7 +169,7 @@ def test_a_signal_while_a_large_download_stalls_ends_the_run_within_5_s_h38_h109
     bucket.put("p/large", LARGE)
     target = plant(tmp_path / "target", {"large": b"the old good file"})
     stalled = front.fault("GetRange", kind=StallAtBodyByte(MIB), nth="always")
-    run = sterna.start("--json", "sync", bucket.url("p"), target)
+    run = sterna.start("--json", "sync", bucket.url("p"), target, "--no-journal")
     stalled.wait_until_hit()
     run.send(number)
     done = run.wait(WITHIN_S)
@@ -223,7 +227,16 @@ def test_ctrl_c_while_an_upload_stalls_ends_within_5_s_and_the_next_run_complete
     assert bucket.contents() == {"p/large": LARGE[: 9 * MIB]}
 
 
-@pytest.mark.parametrize("given", (0, 9 * MIB), ids=("nothing", "parts"))
+def wait_for_pipe(pipe: IO[bytes] | None, holds: Callable[[int], bool]) -> None:
+    """Wait until so many bytes are in a pipe to the command, or from it."""
+    assert pipe is not None
+    deadline_s = time.monotonic() + WAIT_S
+    while not holds(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("given", (1, 9 * MIB), ids=("hardly anything", "parts"))
 def test_one_ctrl_c_ends_an_upload_of_a_stream_that_gives_nothing_more_and_leaves_no_upload_open(
     sterna: Sterna, front: Front, bucket: Bucket, given: int
 ) -> None:
@@ -231,7 +244,9 @@ def test_one_ctrl_c_ends_an_upload_of_a_stream_that_gives_nothing_more_and_leave
     assert run.process.stdin is not None
     run.process.stdin.write(LARGE[:given])
     run.process.stdin.flush()
-    front.wait_for("UploadPart", 1, answered=True) if given else time.sleep(1)
+    wait_for_pipe(run.process.stdin, lambda size: not size)
+    if given > MIB:
+        front.wait_for("UploadPart", 1, answered=True)
     began = time.monotonic()
     run.send(signal.SIGINT)
     assert run.process.wait(WITHIN_S) == 130
@@ -245,8 +260,7 @@ def test_one_ctrl_c_ends_an_upload_of_a_stream_that_gives_nothing_more_and_leave
 def test_one_ctrl_c_ends_a_download_to_a_stream_that_nobody_reads(sterna: Sterna, front: Front, bucket: Bucket) -> None:
     bucket.put("large", LARGE)
     run = sterna.start("copy", bucket.url("large"), "-")
-    front.wait_for("GetRange", 1, answered=True)
-    time.sleep(0.3)
+    wait_for_pipe(run.process.stdout, lambda size: size >= 1 << 16)  # all that a pipe holds
     run.send(signal.SIGINT)
     assert run.process.wait(WITHIN_S) == 130
     done = run.wait()

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sterna.jobs.apply import apply
 from sterna.jobs.copy import copy
 from sterna.jobs.history import history
+from sterna.jobs.job import Opened, carry_over
 from sterna.jobs.plan import plan
 from sterna.jobs.settings import Deletion, Journaling, Settings
 from sterna.jobs.sync import sync
@@ -444,3 +445,40 @@ def test_H75_what_a_plan_saw_is_remembered_when_it_was_applied(runs: Runs, tmp_p
     with pytest.raises(GuardRefused, match="--allow-changed-filters"):
         runs.up(deleting(runs.settings))
     assert len(runs.bucket.keys()) == 10
+
+
+def test_H75_a_run_that_is_cancelled_at_its_end_does_not_say_what_is_usual(runs: Runs) -> None:
+    for number in range(10):
+        runs.put(str(number))
+    assert runs.up(deleting(runs.settings)).uploaded == 10
+    for number in range(9):
+        (runs.here / str(number)).unlink()
+
+    async def cancelled() -> None:
+        ends = parse_location(str(runs.here)), parse_location(runs.bucket.url("p"))
+
+        async def flow(run: Opened) -> Summary:
+            await carry_over(run)
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            await sync(*ends, deleting(runs.settings, Guard.SHRUNKEN_SOURCE), flow=flow)
+
+    asyncio.run(cancelled())
+    runs.bucket.put("p/another", b"which would be deleted")
+    with pytest.raises(GuardRefused, match="10"):  # as before: that run did not end
+        runs.up(deleting(runs.settings))
+
+
+def test_what_old_runs_left_goes_with_the_next_one(runs: Runs) -> None:
+    (runs.here / "a").symlink_to("nowhere")
+    runs.up(replace(runs.settings, symlinks="follow"))
+    [path] = journals(runs.state)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (1,)
+        connection.execute("UPDATE runs SET started_ns = 1")
+    (runs.here / "a").unlink()
+    runs.put("b")
+    runs.up()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (0,)

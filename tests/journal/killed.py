@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from sterna.journal.journal import Journal
 from sterna.journal.run import Run
-from sterna.journal.values import OpenUpload, SentPart
 from sterna.journal.writer import Pace
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen
+from sterna.model.transfers import OpenUpload, SentPart
 from tests.journal.made import ROUTE, synced
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from sterna.journal import questions
 from sterna.journal.prune import Keep, prune
-from sterna.journal.values import OpenDownload, OpenUpload
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen
+from sterna.model.transfers import OpenDownload, OpenUpload
 from tests.journal.made import asked, database, flushed, kept, opened, summary, synced
 
 DAY_S = 86_400

@@ -11,10 +11,11 @@ import pytest
 from sterna import __version__
 from sterna.journal import questions
 from sterna.journal.database import journals, reading
-from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, SentPart, State, WrittenRange
+from sterna.journal.values import PastOutcome, State
 from sterna.model.errors import NotProven
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen
+from sterna.model.transfers import OpenDownload, OpenUpload, SentPart, WrittenRange
 from tests.journal.made import ROUTE, asked, database, flushed, keys, opened, summary, synced
 
 

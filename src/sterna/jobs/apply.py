@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -37,6 +39,7 @@ from sterna.planning.planfile import PlanFile
 from sterna.reporting.summary import drifted_verdict
 from sterna.stores.folder import NO_FOLDER
 from sterna.stores.local import LocalStore
+from sterna.stores.names import is_abandoned
 from sterna.stores.s3 import S3Store
 from sterna.stores.store import Store
 
@@ -113,6 +116,7 @@ class _Applying:
         self._deletions: list[Action] = []  # of the page in which they begin
         self._blockers = Blockers()
         self._folders: set[str] = set()  # that are needed where a file is in the way
+        self._tidied: set[str] = set()  # folders in which nothing of a dead run is left
 
     async def __call__(self, run: Opened) -> Summary:
         source, target, ledger = run.source, run.target, run.ledger
@@ -165,6 +169,9 @@ class _Applying:
                     break
             for batch in _batches(page):
                 ledger.planned(len(batch), sum(action.size for action in batch))
+                if isinstance(target, LocalStore):
+                    target.abandoned += await asyncio.to_thread(_abandoned, target, batch, self._tidied)
+                    await carrier.tidy()
                 looked = await _look_again(batch, source, target, carrier)
                 ledger.record(looked.elsewise)
                 if deleter is not None and (self._blockers.found or self._blockers.below):
@@ -219,6 +226,18 @@ class _Applying:
                     ledger.planned(len(batch), 0)
                     ledger.record(await _delete_again(batch, source, target, deleter))
             self._deletions = await asyncio.to_thread(next, self._pages, [])
+
+
+def _abandoned(store: LocalStore, actions: Sequence[Action], tidied: set[str]) -> list[str]:
+    """What killed runs left unfinished where these files go: nothing else of this job reads the folders (H48)."""
+    found = []
+    places = (action.place or action.key for action in actions)
+    for parent in {place[: place.rfind("/") + 1] for place in places} - tidied:
+        tidied.add(parent)
+        with suppress(OSError, SternaError):  # a folder that is still to be made, or that one may write and not read
+            names = os.listdir(store.folder.directory(parent).fd)
+            found += [parent + name for name in names if is_abandoned(name)]
+    return found
 
 
 def _find_blockers(file: PlanFile, blockers: Blockers) -> None:

@@ -23,6 +23,7 @@ from sterna.model.synced import Seen
 from sterna.moving.buffers import Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.mover import Carry, Mover
+from sterna.moving.notebook import Resumable
 from sterna.moving.prove import Prover
 from sterna.planning.collide import Collisions, OnCollision
 from sterna.planning.compare import Compare, Plan, difference, plan_downloads, plan_uploads
@@ -51,6 +52,7 @@ class Carrier(msgspec.Struct, frozen=True):
     step_ns: int = 1  # how finely the folder keeps times
     settler: Callable[[AsyncIterator[list[Pair]], bool], AsyncIterator[list[Pair]]] | None = None  # of a folder's names
     tells_same: bool = True  # what a look keeps is the same on both sides, and not only of the same time
+    resumable: Resumable | None = None  # what begins transfers that another run may go on with
     skips: bool = False  # what is refused by its name is left out, and fails nothing
 
     def settled(self, pages: AsyncIterator[list[Pair]], *, dry_run: bool) -> AsyncIterator[list[Pair]]:
@@ -110,7 +112,7 @@ class Carrier(msgspec.Struct, frozen=True):
         assert action.target is not None
         local, remote = (action.source, action.target) if self.verb is Verb.UPLOAD else (action.target, action.source)
         try:
-            found = await self.bucket.head(action.key)
+            found = await self.bucket.head(action.key, version=remote.version)
         except SternaError as error:
             return Outcome(self.verb.value, action.key, Status.FAILED, size=action.size, because=action.because).fail(
                 error
@@ -166,7 +168,7 @@ async def upload_carrier(
             yield Carrier(
                 Verb.UPLOAD, bucket, mover, buffers, folder, planner, Prover(bucket), step_ns=step_ns,
                 looker=comparer if compare is Compare.CHECKSUM else None, comparer=comparer,
-                tells_same=compare is not Compare.MTIME,
+                tells_same=compare is not Compare.MTIME, resumable=uploader,
             )  # fmt: skip
     finally:
         await mover.aclose()
@@ -216,7 +218,8 @@ async def download_carrier(
             yield Carrier(
                 Verb.DOWNLOAD, bucket, mover, buffers, folder, planner, None, durable, step_ns=step_ns,
                 looker=comparer if compare is Compare.CHECKSUM else None, comparer=comparer,
-                tells_same=compare is not Compare.MTIME, settler=settler, skips=settings.on_collision is OnCollision.SKIP,
+                tells_same=compare is not Compare.MTIME, resumable=downloader, settler=settler,
+                skips=settings.on_collision is OnCollision.SKIP,
             )  # fmt: skip
     finally:
         await mover.aclose()

@@ -8,16 +8,18 @@ import os
 import stat
 import sys
 import time
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from sterna.jobs.carriers import Carrier, download_carrier, upload_carrier
 from sterna.jobs.crew import crew
-from sterna.jobs.job import Opened, carry_over
+from sterna.jobs.job import Opened, carry, flow_of
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.memory import remembering
 from sterna.jobs.places import without_state
+from sterna.jobs.repeat import words_of
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
 from sterna.jobs.standby import Standby, scout_for
@@ -55,6 +57,7 @@ async def copy(
     nothing is deleted. A ``-`` is standard input or output. Raises as ``sync`` does.
     """
     settings = settings or Settings()
+    flow_of(settings, source, destination)  # refuses what cannot be, before anything is opened
     if any(isinstance(end, LocalPath) and end.is_stream for end in (source, destination)):
         _refuse_for_a_stream(settings)
     tally = tally if tally is not None else Tally()
@@ -110,7 +113,8 @@ async def _up(
             if entry is None or entry.is_directory_marker:
                 raise SourceUnknown(f"{printable(str(path))} does not exist; check the path.")
             found = await single.look(path.name)
-            return await _carry_one(carrier, _named(carrier, settings, path.name, entry, found), ledger)
+            action = _named(carrier, settings, path.name, entry, found)
+            return await _carry_one((source, location), (folder, single), carrier, action, settings, ledger, stop)
 
 
 async def _down(
@@ -129,11 +133,13 @@ async def _down(
     if destination.says_folder or stat.S_ISDIR(_mode(path, WrongSetting)):
         path = path / name
     with LocalStore.open(_folder_of(path, WrongSetting), create=True) as folder:
-        await asyncio.to_thread(_tidy, folder)
+        folder.abandoned = await asyncio.to_thread(_abandoned, folder)
         async with download_carrier(single, folder, settings, ledger.tally, stop) as carrier:
             target = folder.folder.look(path.name)
             entry = Entry(path.name, found.size, found.mtime_ns, found.etag, found.storage_class)
-            return await _carry_one(carrier, _named(carrier, settings, path.name, entry, target), ledger)
+            action = _named(carrier, settings, path.name, entry, target)
+            ends = (location, destination)
+            return await _carry_one(ends, (single, folder), carrier, action, settings, ledger, stop)
 
 
 async def _across(left: S3Store, right: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:
@@ -162,7 +168,8 @@ async def _across(left: S3Store, right: S3Store, settings: Settings, ledger: Led
         if not plan.actions:
             ledger.tally.planning_done = True
             return await ledger.settle()
-        return await _carry_one(carrier, plan.actions[0], ledger)
+        ends = (source, destination)
+        return await _carry_one(ends, (one, other), carrier, plan.actions[0], settings, ledger, stop)
 
 
 async def _tree(
@@ -174,8 +181,9 @@ async def _tree(
     ledger: Ledger,
     stop: Stop,
 ) -> Summary:
-    async with remembering(ends, (source, target), settings, ledger, "copy") as memory:
-        return await carry_over(Opened(source, target, carrier, ledger, stop, memory, settings.filters))
+    flow, words = flow_of(settings, *ends), words_of(settings, *ends)
+    async with remembering(ends, (source, target), settings, ledger, "copy", options=words) as memory:
+        return await flow(Opened(source, target, carrier, ledger, stop, memory, settings.filters))
 
 
 def _refuse_for_a_stream(settings: Settings) -> None:
@@ -216,14 +224,13 @@ def _mode(path: Path, kind: type[SternaError]) -> int:
         raise kind(translate(error, "look at", str(path)).sentence) from error
 
 
-def _tidy(store: LocalStore) -> None:
-    """Remove what killed runs left unfinished beside the target: nothing else of this job reads the folder (H48)."""
+def _abandoned(store: LocalStore) -> list[str]:
+    """What killed runs left unfinished beside the target: nothing else of this job reads the folder (H48)."""
     try:
         with os.scandir(store.folder.path) as names:
-            abandoned = [item.name for item in names if is_abandoned(item.name)]
+            return [item.name for item in names if is_abandoned(item.name)]
     except OSError:
-        return  # a folder that one may write and not read
-    store.folder.remove_abandoned(abandoned)
+        return []  # a folder that one may write and not read
 
 
 async def _must_hold_something(bucket: S3Store) -> None:
@@ -260,17 +267,32 @@ def _named(carrier: Carrier, settings: Settings, name: str, source: Entry, targe
     return Action(carrier.verb if is_other else Verb.LOOK, name, "named", source, target)
 
 
-async def _carry_one(carrier: Carrier, action: Action, ledger: Ledger) -> Summary:
+async def _carry_one(
+    ends: tuple[Location, Location],
+    stores: tuple[LocalStore | S3Store, LocalStore | S3Store],
+    carrier: Carrier,
+    action: Action,
+    settings: Settings,
+    ledger: Ledger,
+    stop: Stop,
+) -> Summary:
     ledger.planned(1, action.size)
     ledger.tally.planning_done = True
-    todo, settled = await carrier.resolve([action])
-    if action.verb is Verb.KEEP:
-        settled.append(Outcome(carrier.verb.value, action.key, Status.KEPT, size=action.size, because=action.because))
-    ledger.record(settled)
-    outcomes = await carrier.move(todo)
-    await carrier.prove(outcomes)
-    ledger.record(outcomes)
-    return await ledger.settle(durable=carrier.is_durable)
+    async with remembering(ends, stores, settings, ledger, "copy") as memory:
+        memory.goes_by(1)  # there is nothing else between these two places
+        run = Opened(*stores, carrier, ledger, stop, memory)
+        if action.verb is Verb.KEEP:
+            kept = Outcome(carrier.verb.value, action.key, Status.KEPT, size=action.size, because=action.because)
+            ledger.record([kept])
+        await carry(_alone([] if action.verb is Verb.KEEP else [action], carrier), run)
+        return await ledger.settle(durable=carrier.is_durable)
+
+
+async def _alone(actions: Sequence[Action], carrier: Carrier) -> AsyncGenerator[Sequence[Action], None]:
+    """One page of a plan."""
+    await carrier.tidy()
+    if actions:
+        yield actions
 
 
 async def _stream_up(bucket: S3Store, settings: Settings, ledger: Ledger, stop: Stop) -> Summary:

@@ -55,7 +55,7 @@ async def copy_carrier(
     try:
         yield Carrier(
             Verb.COPY, target, mover, Buffers(settings.limits.max_memory), None, planner, Prover(target), looker=look,
-            tells_same=settings.compare is not Compare.MTIME,
+            tells_same=settings.compare is not Compare.MTIME, resumable=copier,
         )  # fmt: skip
     finally:
         await mover.aclose()

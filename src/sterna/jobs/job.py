@@ -25,6 +25,8 @@ from sterna.stores.store import Store
 
 if TYPE_CHECKING:
     from sterna.jobs.deleting import Deleter
+    from sterna.jobs.settings import Settings
+    from sterna.model.location import Location
     from sterna.planning.missing import Missing
 
 _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bounds what a run remembers
@@ -32,7 +34,8 @@ _RANGES = 8  # of up to 1,000 keys each that are moved and proved at once: it bo
 
 class Opened(NamedTuple):
     """A run with both of its sides open: what a flow is given. ``deleter`` is there where the destination may lose what
-    the source lacks.
+    the source lacks. ``gone`` is what is said of a key of the filters' list that the source does not have, and then that
+    is no failure.
     """
 
     source: Store
@@ -44,6 +47,7 @@ class Opened(NamedTuple):
     filters: Filter = EVERYTHING
     deleter: Deleter | None = None
     dry_run: bool = False
+    gone: str = ""
 
 
 # What a run does between its two sides, up to the summary: a sync's flow is ``carry_over``.
@@ -51,7 +55,23 @@ Flow = Callable[[Opened], Awaitable[Summary]]
 
 
 async def carry_over(run: Opened) -> Summary:
-    """list → compare → plan → guard → move → prove → record → report, range by range, several ranges at a time.
+    """list → compare → plan → guard → move → prove → record → report, range by range, several ranges at a time."""
+    await carried(run)
+    return await run.ledger.settle(durable=run.carrier.is_durable)
+
+
+def flow_of(settings: Settings, source: Location, destination: Location) -> Flow:
+    """``carry_over``, with a manifest before the report where that is asked for. Raises WrongSetting where there can be
+    none."""
+    if settings.manifest is None:
+        return carry_over
+    from sterna.jobs.evidence import with_manifest
+
+    return with_manifest(settings, source, destination)
+
+
+async def carried(run: Opened) -> None:
+    """The same without the report.
 
     Without a deleter ranges move while later ones are still listed. With one, all is listed and guarded first, so that a
     refusal finds nothing changed; and what is to be deleted goes when everything else has arrived.
@@ -60,13 +80,14 @@ async def carry_over(run: Opened) -> Summary:
     if run.deleter is not None:
         plans = run.deleter.guarded(plans)
     await carry(plans, run)
-    return await run.ledger.settle(durable=run.carrier.is_durable)
 
 
 async def carry(plans: AsyncGenerator[Sequence[Action], None], run: Opened) -> None:
     """plan → move → prove → record, and at the end the deletions."""
     carrier, ledger, deleter, memory = run.carrier, run.ledger, run.deleter, run.memory
     ranges = asyncio.Semaphore(_RANGES)
+    if carrier.resumable is not None and memory.notebook is not None:
+        carrier.resumable.keep_in(memory.notebook)
 
     async def move(plan: Sequence[Action]) -> None:
         try:
@@ -99,6 +120,8 @@ async def carry(plans: AsyncGenerator[Sequence[Action], None], run: Opened) -> N
             if not run.dry_run:
                 await carrier.tidy()
             await deleter.delete(ledger, run.stop, would_be if run.dry_run else None)
+        if carrier.resumable is not None and not run.dry_run and not run.stop.is_requested:
+            await carrier.resumable.clear(*memory.unfinished())
     except BaseExceptionGroup as errors:
         raise out_of(errors) from None
 
@@ -134,7 +157,7 @@ async def planned(run: Opened) -> AsyncGenerator[Sequence[Action], None]:
         if missing is not None:
             from sterna.jobs.missing import name_missing
 
-            await name_missing(missing, run.source, ledger, carrier.verb.value)
+            await name_missing(missing, run.source, ledger, carrier.verb.value, gone=run.gone)
     if not run.dry_run and deleter is None:
         await carrier.tidy()
 

@@ -23,6 +23,7 @@ from sterna.model.stop import SIGNALLED, Stop
 from sterna.reporting.summary import verdict
 
 _PEAK_S = 1.0  # peak speed is that of the best second
+_UNWEIGHED = ("delete", "abort")  # verbs whose bytes are not planned
 
 
 class Ledger:
@@ -35,6 +36,7 @@ class Ledger:
         self._stop = stop
         self._began = time.perf_counter()
         self._moved_before, self._wasted_before = tally.moved_bytes, tally.wasted_bytes
+        self._resumed_before = tally.resumed_bytes
         self._ended = 0
         self.failed_moves = 0  # what was to be moved and was not; without names that a listing could not carry
         self._planned_before = tally.planned_objects
@@ -91,7 +93,7 @@ class Ledger:
         done_by_verb = tally.done_by_verb
         for one in outcomes:
             status = one.status
-            if status is not Status.DONE and not unplanned and one.verb != "delete":  # whose bytes were not planned
+            if status is not Status.DONE and not unplanned and one.verb not in _UNWEIGHED:
                 tally.unmoved_bytes += one.size
             if status is Status.DONE:
                 tally.done_objects += 1
@@ -102,6 +104,8 @@ class Ledger:
                     summary.downloaded += 1
                 elif one.verb == "delete":
                     summary.deleted += 1
+                elif one.verb == "abort":
+                    summary.aborted += 1
                 else:
                     summary.copied += 1
             elif status is Status.FAILED:
@@ -140,6 +144,8 @@ class Ledger:
         summary.elapsed_s = time.perf_counter() - self._began
         summary.wasted_bytes = tally.wasted_bytes - self._wasted_before
         summary.moved_bytes = tally.moved_bytes - self._moved_before - summary.wasted_bytes
+        summary.resumed_bytes = tally.resumed_bytes - self._resumed_before
+        summary.there_bytes += summary.resumed_bytes
         summary.requests, summary.retries = tally.requests, tally.retries
         summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
         summary.durable = durable

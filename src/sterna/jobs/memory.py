@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -15,12 +15,14 @@ from msgspec.structs import replace
 
 from sterna.jobs.identity import AWS, identity
 from sterna.jobs.ledger import Ledger
+from sterna.jobs.notebook import JournalNotebook
 from sterna.jobs.settings import Settings
 from sterna.jobs.usual import Usual, places_now
 from sterna.model.errors import JournalUnusable, SternaError, WrongSetting
 from sterna.model.location import BucketPath, Location
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen, Synced, mark
+from sterna.model.transfers import OpenDownload, OpenUpload
 from sterna.planning.compare import Compare
 from sterna.planning.known import SAME, AllSame, Known, Same
 from sterna.planning.merge import Pair
@@ -37,6 +39,9 @@ _READ_AT_ONCE = 10_000  # rows; each time the file is opened anew
 T = TypeVar("T")
 
 _NOTHING_KNOWN: Known = {}
+
+PLANNED_ALL = "planned_all"
+"""The note of a run that has listed both sides to their end: what it did not do is all in its journal."""
 
 
 class Tree(Protocol):
@@ -66,7 +71,10 @@ class Memory:
         now: Usual | None = None,
         filters: str = "",
         is_durable: bool = True,
+        notebook: JournalNotebook | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
+        self.notebook = notebook
         self._usual = usual or Usual()
         self._now = now or Usual(filters=filters)
         self.remembered = self._usual.remembered(filters)
@@ -80,6 +88,7 @@ class Memory:
         self._hides = False  # something of the two places is not seen: what is not met may be there all the same
         self._sources = 0
         self._is_whole = False  # both sides were listed to their end
+        self._has_planned_all = False  # so that all that was to be done is known, of the keys that were looked at
         self._is_doubtful = False  # and something of them could not be
         self._run: Run | None = None
         if journal is not None:
@@ -87,6 +96,7 @@ class Memory:
                 source=ledger.summary.source,
                 target=ledger.summary.destination,
                 filters=filters,
+                options=options,
                 is_durable=is_durable,
             )
             ledger.remember = self._record
@@ -127,9 +137,13 @@ class Memory:
         """What the tree has of one key, whatever comes before it."""
         return None if self._tree is None else {row.key: row for row in await self._rows(key, key)}
 
+    async def rows_between(self, first: str, last: str) -> list[Synced]:
+        """What the tree has from one key to another, both included; nothing where there is none to go by."""
+        return [] if self._tree is None else await self._rows(first, last)
+
     async def listed(self) -> None:
         """Both sides are listed to their end: what the tree has beyond is on neither any more."""
-        self._is_whole = True
+        self._is_whole = self._has_planned_all = True
         while self._tree is not None and not self._hides and (keys := (await self._next())[0]):
             self._gone(set(keys))
 
@@ -190,7 +204,19 @@ class Memory:
         self._tree, self._hides = None, True
         self._ledger.notice(f"{error.sentence} The rest is compared as if there were no journal.", "warning", "journal")
 
+    def unfinished(self) -> tuple[list[OpenUpload], list[OpenDownload]]:
+        """Transfers that nobody will go on with: of keys that this run, which saw all there is, had no use for."""
+        if self.notebook is None or not self._is_whole or self._hides:
+            return [], []
+        summary = self._ledger.summary
+        return self.notebook.left(is_all_done=not (summary.failed or summary.left))
+
     # What this one sees
+
+    @property
+    def kept_by(self) -> tuple[Journal, Run] | None:
+        """Who keeps what this run sees, for those who ask it back; None where nothing is kept."""
+        return None if self._journal is None or self._run is None else (self._journal, self._run)
 
     def found(self, pairs: Sequence[Pair]) -> None:
         """These were found to be the same on both sides, and are not in the tree as they are."""
@@ -236,8 +262,10 @@ class Memory:
 
     # The end
 
-    async def close(self, error: Exception | None, *, could_delete: bool) -> None:
-        """Keep how the run ended, and let go of the route. A run that was torn off is kept as interrupted."""
+    async def close(self, error: Exception | None, *, is_over: bool, could_delete: bool) -> None:
+        """Keep how the run ended, and let go of the route. A run that was torn off is kept as interrupted; ``is_over``:
+        this one was not, also not by a cancellation, and no ``error`` ended it.
+        """
         await self._marks.aclose()
         if self._journal is None or self._run is None:
             return
@@ -247,12 +275,16 @@ class Memory:
         elif error is not None:
             summary.exit_code, summary.verdict = 1, f"An unexpected error ended the run: {type(error).__name__}."
         entries = self.source_entries
-        if entries is not None and error is None and summary.exit_code in (0, 1):
+        if is_over and entries is not None and summary.exit_code in (0, 1):
             could_delete = could_delete and not summary.exit_code
-            usual = self._usual.after(replace(self._now, entries=entries), could_delete=could_delete)
+            usual = self._usual.after(self._now, entries, could_delete=could_delete)
             self._run.usual(msgspec.json.encode(usual).decode())
         if summary.verdict:
-            self._run.end(summary, {} if entries is None else {"source_entries": entries})
+            notes = {PLANNED_ALL: 1} if self._has_planned_all and error is None else {}
+            self._run.end(summary, notes if entries is None else {**notes, "source_entries": entries})
+        if is_over:  # whoever interrupts does not wait for it
+            with suppress(JournalUnusable):  # which is told of below
+                await self._journal.pruned()
         await self._journal.closed()
         self._tell()
 
@@ -276,13 +308,14 @@ async def remembering(
     *,
     dry_run: bool = False,
     filters: str = "",
+    options: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Memory]:
     """The memory of a run whose two sides are open; it holds the lock of the route. A dry run only reads, and locks
     nothing.
 
     Raises Locked where another run works between the same two places. A journal that cannot be kept is told of, and the
     run goes on without, unless the user named its place; one that deletes then knows that it knows nothing. ``filters`` is
-    the fingerprint of those that decided what is done, if not the settings'.
+    the fingerprint of those that decided what is done, if not the settings'; ``options`` what the run was told, as words.
     """
     if not settings.journal.is_kept:
         yield Memory(ledger)
@@ -290,20 +323,12 @@ async def remembering(
     from sterna.journal import questions
     from sterna.journal.journal import Journal
     from sterna.journal.places import SUFFIX, journals_folder, state_directory
-    from sterna.journal.route import route_between
-    from sterna.journal.volume import is_shared
 
     state = state_directory(settings.journal.directory)
-    is_here = [await identity(store, location) for store, location in zip(stores, ends, strict=True)]
-    endpoints = [
-        place.split() if isinstance(location, BucketPath) and place != AWS else []
-        for place, location in zip(is_here, ends, strict=True)
-    ]
-    route = route_between(
-        *ends, source_endpoints=endpoints[0], target_endpoints=endpoints[1], is_shared=is_shared(state)
-    )
+    route = await route_of(ends, stores, state)
     by_tree = settings.compare is Compare.AUTO
     journal: Journal | None = None
+    notebook: JournalNotebook | None = None
     try:
         if dry_run:
             beside = _Beside(journals_folder(state) / f"{route.name}{SUFFIX}")
@@ -312,6 +337,9 @@ async def remembering(
         else:
             tree = journal = await _opened(Journal, route, state, command)
             kept = await journal.ask(questions.usual)
+            notebook = JournalNotebook(
+                journal, await journal.ask(questions.open_uploads), await journal.ask(questions.open_downloads)
+            )
     except (JournalUnusable, WrongSetting) as error:
         if journal is not None:
             await journal.closed()
@@ -320,7 +348,7 @@ async def remembering(
         ledger.notice(f"{error.sentence} The run goes on without a journal.", "warning", "journal")
         yield Memory(ledger, usual=Usual(is_lost=True))
         return
-    usual = msgspec.json.decode(kept, type=Usual) if kept else Usual()
+    usual = Usual.read(kept)
     if journal is not None and journal.lost:
         usual = Usual(is_lost=True)
     fingerprint = filters or settings.filters.fingerprint
@@ -332,17 +360,37 @@ async def remembering(
         now=replace(places_now(ends, stores, one_file_system=settings.one_file_system), filters=fingerprint),
         filters=fingerprint,
         is_durable=settings.download.durable or not isinstance(stores[1], LocalStore),
+        notebook=notebook,
+        options=options,
     )
+    if journal is not None:
+        await journal.flushed(lasting=False)  # whoever asks for the last run, when this one was killed, must hear of it
     if not settings.filters.takes_everything:
         memory.doubt()
     told: Exception | None = None
+    is_over = False
     try:
         yield memory
+        is_over = True
     except Exception as error:
         told = error
         raise
     finally:
-        await memory.close(told, could_delete=settings.deletion is not None)
+        await memory.close(told, is_over=is_over, could_delete=settings.deletion is not None)
+
+
+async def route_of(ends: tuple[Location, Location], stores: Sequence[Store | None], state: Path) -> Route:
+    """The route between two places, of which those in a bucket are open; its journal is below ``state``."""
+    from sterna.journal.route import route_between
+    from sterna.journal.volume import is_shared
+
+    endpoints: list[list[str]] = []
+    for location, store in zip(ends, stores, strict=True):
+        place = await identity(store, location) if isinstance(location, BucketPath) and store is not None else AWS
+        endpoints.append(place.split() if place != AWS else [])
+    return route_between(
+        *ends, source_endpoints=endpoints[0], target_endpoints=endpoints[1], is_shared=is_shared(state)
+    )
 
 
 async def _opened(kind: type[Journal], route: Route, state: Path, command: str) -> Journal:

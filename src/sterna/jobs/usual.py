@@ -12,26 +12,37 @@ from sterna.planning.guard import Remembered
 from sterna.stores.local import LocalStore
 from sterna.stores.store import Store
 
+_COUNTS = 16  # of so many filters the counts are kept
+
 
 class Usual(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the runs between two places have shown, from the last one that could delete and went well.
 
-    ``entries`` is the most that the source had since then, as the filters of that run let it pass. The file systems are
-    those under the two folders, and ``mounts`` what is mounted below them, each by its place and its number.
-    ``is_lost``: there was a journal, and it was damaged; it stays lost until a run was allowed to delete all the same.
+    ``counts`` is the most that the source had since then, by the fingerprint of the filters that let so much pass; those
+    of the last few. ``filters`` are those of the run that could delete. The file systems are those under the two folders,
+    and ``mounts`` what is mounted below them, each by its place and its number. ``is_lost``: there was a journal, and it
+    was damaged; it stays lost until a run was allowed to delete all the same.
     """
 
-    entries: int | None = None
+    counts: Mapping[str, int] = msgspec.field(default_factory=dict)
     filters: str | None = None
     source_at: str | None = None
     target_at: str | None = None
     mounts: Mapping[str, str] = msgspec.field(default_factory=dict)
     is_lost: bool = False
 
+    @classmethod
+    def read(cls, kept: str) -> Usual:
+        """As it was kept. What cannot be read is lost: the guards then know that they know nothing."""
+        try:
+            return msgspec.json.decode(kept, type=cls) if kept else cls()
+        except msgspec.MsgspecError:
+            return cls(is_lost=True)
+
     def remembered(self, filters: str) -> Remembered:
         """What the guards ask, for a run with these filters. Counts of other filters say nothing."""
         return Remembered(
-            source_entries=self.entries if self.filters in (None, filters) else None,
+            source_entries=self.counts.get(filters),
             source_file_system=self.source_at,
             target_file_system=self.target_at,
             filters=self.filters,
@@ -39,18 +50,23 @@ class Usual(msgspec.Struct, frozen=True, omit_defaults=True):
             is_lost=self.is_lost,
         )
 
-    def after(self, seen: Usual, *, could_delete: bool) -> Usual:
-        """What is usual after a run that listed both sides to their end and ended well; ``seen`` is what it saw itself.
+    def after(self, seen: Usual, entries: int, *, could_delete: bool) -> Usual:
+        """What is usual after a run that listed both sides to their end and ended well; ``seen`` is what it saw itself,
+        and ``entries`` how many the source had.
 
         One that could delete, and that the guards let pass, sets the measure. One that could not only raises it: it must
         not make the next one forget what is missing (H75).
         """
+        filters = seen.filters or ""
+        before = 0 if could_delete else self.counts.get(filters, 0)
+        others = [(name, count) for name, count in self.counts.items() if name != filters]
+        counts = dict([*others[1 - _COUNTS :], (filters, max(before, entries))])
         if could_delete:
-            return seen
-        if self.filters is not None and self.filters != seen.filters:
-            return self
+            return msgspec.structs.replace(seen, counts=counts)
+        if self.filters not in (None, filters):
+            return msgspec.structs.replace(self, counts=counts)
         return Usual(
-            entries=max(self.entries or 0, seen.entries or 0),
+            counts=counts,
             filters=self.filters,
             source_at=self.source_at or seen.source_at,
             target_at=self.target_at or seen.target_at,

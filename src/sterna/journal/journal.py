@@ -19,11 +19,11 @@ from sterna.journal.prune import Keep, prune
 from sterna.journal.route import Route
 from sterna.journal.rows import key_bytes
 from sterna.journal.run import Run, begin
-from sterna.journal.values import OpenDownload, OpenUpload, SentPart, WrittenRange
 from sterna.journal.volume import network_file_system
 from sterna.journal.writer import Pace, Writer
 from sterna.model.errors import JournalUnusable
 from sterna.model.synced import Synced
+from sterna.model.transfers import OpenDownload, OpenUpload, SentPart, WrittenRange
 from sterna.model.units import printable
 
 T = TypeVar("T")

@@ -20,9 +20,10 @@ from sterna.journal.rows import (
     past_run,
     synced,
 )
-from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, PastRun
+from sterna.journal.values import PastOutcome, PastRun
 from sterna.model.errors import Corrupt
 from sterna.model.synced import Synced
+from sterna.model.transfers import OpenDownload, OpenUpload
 
 PAGE = 1000
 _UPLOADS = "SELECT token, run, key, id, source, part_size, checksum, copy, begun_ns FROM uploads"
@@ -81,6 +82,15 @@ def unfinished(connection: sqlite3.Connection, run: int) -> list[str]:
             if key not in ended and (row is None or row[0] < run):
                 keys.append(key)
     return [key_text(key) for key in sorted(keys)]
+
+
+def not_done_between(connection: sqlite3.Connection, run: int, after: str, last: str) -> dict[str, str]:
+    """How the keys ended that a run did not do, from behind one key to another, included; empty for the last: to the end."""
+    sql = "SELECT key, status FROM outcomes WHERE run = ? AND key > ?"
+    bounds: tuple[int | bytes, ...] = (run, key_bytes(after))
+    if last:
+        sql, bounds = f"{sql} AND key <= ?", (*bounds, key_bytes(last))
+    return {key_text(key): status for key, status in connection.execute(sql, bounds)}
 
 
 def doubtful_runs(connection: sqlite3.Connection) -> frozenset[int]:

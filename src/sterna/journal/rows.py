@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sterna.journal.values import OpenDownload, OpenUpload, PastOutcome, PastRun, SentPart, State, WrittenRange
+from sterna.journal.values import PastOutcome, PastRun, State
 from sterna.model.outcomes import Outcome
 from sterna.model.synced import Seen, Synced, mark
+from sterna.model.transfers import OpenDownload, OpenUpload, SentPart, WrittenRange
 
 Row = tuple[Any, ...]
 

@@ -24,6 +24,7 @@ class Tally(msgspec.Struct):
     done_by_verb: dict[str, int] = msgspec.field(default_factory=dict)
     moved_bytes: int = 0  # bytes of objects sent or received, raised as they pass
     wasted_bytes: int = 0  # of those, bytes of attempts that failed
+    resumed_bytes: int = 0  # of objects that are moved now, sent or received by earlier runs
     there_objects: int = 0  # found in place, not moved
     there_bytes: int = 0
     skipped_objects: int = 0
@@ -68,11 +69,23 @@ class Planned(msgspec.Struct):
     bytes: int = 0
 
 
+class ManifestWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a run left its manifest, how many objects that vouches for, and the Merkle root by which it is known."""
+
+    path: str
+    location: str
+    count: int
+    failed: int
+    is_complete: bool
+    root: str
+
+
 class Summary(msgspec.Struct, kw_only=True):
     """What a run did: the typed result of the library, the last record of the JSON log, the words of the report.
 
     Bytes and seconds. ``failures`` holds at most ``FAILURES_KEPT`` outcomes; ``failed`` counts all of them.
     ``planned_by_verb`` is empty unless it was a dry run. ``filtered`` says that filters chose what was looked at.
+    ``there_bytes`` were at the destination before; ``resumed_bytes`` of them are of objects that runs left unfinished.
     """
 
     command: str
@@ -84,6 +97,7 @@ class Summary(msgspec.Struct, kw_only=True):
     downloaded: int = 0
     copied: int = 0
     deleted: int = 0
+    aborted: int = 0  # unfinished uploads
     kept: int = 0
     planned_by_verb: dict[str, Planned] = msgspec.field(default_factory=dict)
     skipped: int = 0
@@ -91,6 +105,7 @@ class Summary(msgspec.Struct, kw_only=True):
     left: int = 0
     moved_bytes: int = 0
     there_bytes: int = 0
+    resumed_bytes: int = 0
     wasted_bytes: int = 0
     started_s: float = 0.0
     elapsed_s: float = 0.0
@@ -102,11 +117,12 @@ class Summary(msgspec.Struct, kw_only=True):
     failures: list[Outcome] = msgspec.field(default_factory=list)
     skips: list[Outcome] = msgspec.field(default_factory=list)
     notices: list[str] = msgspec.field(default_factory=list)
+    manifest: ManifestWritten | None = None
 
     @property
     def done(self) -> int:
         """Objects moved and proved."""
-        return self.uploaded + self.downloaded + self.copied + self.deleted
+        return self.uploaded + self.downloaded + self.copied + self.deleted + self.aborted
 
     @property
     def planned(self) -> int:

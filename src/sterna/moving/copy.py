@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from sterna.model.actions import Action
 from sterna.model.entry import Entry
@@ -13,18 +11,19 @@ from sterna.model.errors import AccessDenied, NotProven, ObjectChanged, ObjectGo
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen
+from sterna.model.transfers import OpenDownload, OpenUpload
 from sterna.model.units import printable
-from sterna.moving.parts import copied_part_size, parts
+from sterna.moving.notebook import Notebook
+from sterna.moving.parts import copied_part_size
 from sterna.moving.planned import drifted
+from sterna.moving.resume import Effort, Uploads, is_spent
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.moving.upload import together, upload_headers
-from sterna.stores.multipart import Multipart, Upload
 from sterna.stores.s3 import Look, S3Store, left_behind
 from sterna.wire.encoding import encode_query
 
 _TRIES = 3  # of an object that is replaced while it is copied
 MADE_OF = "x-amz-meta-sterna-source"  # the ETag of what a copy in parts was made of
-_PARTING_S = 2.0  # for what must be cleared away at the end of a run: the server may be gone
 # What describes the content, beside the metadata of the user's own.
 _DESCRIBING = (
     b"cache-control", b"content-disposition", b"content-encoding", b"content-language", b"content-type", b"expires",
@@ -44,7 +43,8 @@ class Copier:
     def __init__(self, source: S3Store, target: S3Store, options: UploadOptions, limits: Limits, tally: Tally) -> None:
         self._source = source
         self._target = target
-        self._multipart = Multipart(target)
+        self._uploads = Uploads(target)
+        self._multipart = self._uploads.multipart
         self._limits = limits
         self._tally = tally
         self._gate = target.client.gate
@@ -54,6 +54,14 @@ class Copier:
         self._metadata = {name: value for name, value in given.items() if name.startswith("x-amz-meta-")}
         self._content = {name: value for name, value in given.items() if name.encode() in _DESCRIBING}
         self._storing = {name: given[name] for name in given.keys() - self._metadata.keys() - self._content.keys()}
+
+    def keep_in(self, notebook: Notebook) -> None:
+        """Write down what is begun, and go on with what is written there."""
+        self._uploads.notebook = notebook
+
+    async def clear(self, uploads: Sequence[OpenUpload], downloads: Sequence[OpenDownload]) -> None:
+        """Give up what earlier runs began and nobody needs any more."""
+        await self._uploads.clear(uploads)
 
     async def carry(self, action: Action) -> Outcome:
         """Copy one object; tries again while it is replaced meanwhile, then fails as unstable."""
@@ -116,21 +124,15 @@ class Copier:
         headers = self._described(key, found) | self._storing_of(entry) | ({"x-amz-tagging": tags} if tags else {})
         headers[MADE_OF] = found.entry.etag  # its own will be another, so that the next run could not tell
         each = copied_part_size(entry.size, self._limits.part_size)
-        token = outcome.token = os.urandom(12).hex()
-        async with self._gate:
-            upload = await self._multipart.create(key, headers, token, is_copy=True)
-        completed = False
+        version = Seen.of(found.entry)
+        effort = await self._uploads.open(key, headers, version, each)
         try:
-            await self._copy_parts(upload, parts(entry.size, each), -(-entry.size // each), source)
-            await self._seen(key, found.entry)  # for servers that know no conditions: no mixture is joined (H43)
-            async with self._gate:
-                outcome.etag, _ = await self._multipart.complete(upload, entry.size)
-            completed = True
-        except BaseException:
-            self._tally.wasted_bytes += sum(part.size for part in upload.parts.values())
-            if not completed:
-                await self._give_up(upload)
-            raise
+            await self._join(key, found.entry, effort, source, outcome)
+        except SternaError as error:
+            if not (effort.is_taken_up and is_spent(error) and error.status) or isinstance(error, ObjectChanged):
+                raise
+            effort = await self._uploads.begin(key, headers, version, each, is_copy=True)  # somebody has given it up
+            await self._join(key, found.entry, effort, source, outcome)
         outcome.proof = "server copy"
         async with self._gate:
             joined = await self._target.head_in_gate(key)
@@ -142,18 +144,37 @@ class Copier:
             except SternaError as error:
                 await self._take_back(joined, error)
                 raise
-        outcome.moved = entry.size
 
-    async def _copy_parts(
-        self, upload: Upload, todo: Iterator[tuple[int, int, int]], count: int, source: dict[str, str]
-    ) -> None:
+    async def _join(self, key: str, entry: Entry, effort: Effort, source: dict[str, str], outcome: Outcome) -> None:
+        """Have the parts copied that are not there yet, and all of them joined."""
+        there = effort.there
+        outcome.token = effort.upload.token
+        self._tally.resumed_bytes += there
+        try:
+            await self._copy_parts(effort, entry.size, source)
+            await self._seen(key, entry)  # for servers that know no conditions: no mixture is joined (H43)
+            async with self._gate:
+                outcome.etag, _ = await self._multipart.complete(effort.upload, entry.size)
+        except BaseException as error:
+            if not await self._uploads.let_go(effort, error):
+                self._tally.wasted_bytes += effort.there - there
+                self._tally.resumed_bytes -= there
+            raise
+        self._uploads.joined(effort)
+        outcome.moved = entry.size - there
+
+    async def _copy_parts(self, effort: Effort, size: int, source: dict[str, str]) -> None:
+        left = effort.left(size)
+        todo = iter(left)
+
         async def work() -> None:
             for number, start, length in todo:
                 async with self._gate:
-                    await self._multipart.copy_part(upload, number, start, length, source)
+                    part = await self._multipart.copy_part(effort.upload, number, start, length, source)
+                self._uploads.sent(effort, part)
                 self._tally.moved_bytes += length
 
-        await together(work, min(count, self._gate.most))
+        await together(work, min(len(left), self._gate.most))
 
     async def _seen(self, key: str, entry: Entry) -> Look:
         """The source as it is now; raises ObjectChanged where it is no longer the version that was listed."""
@@ -206,13 +227,6 @@ class Copier:
         if coding := ",".join(word for word in codings if word not in ("", "aws-chunked")):
             headers["content-encoding"] = coding
         return headers | self._metadata | self._content
-
-    async def _give_up(self, upload: Upload) -> None:
-        """Abort, whatever else goes on: an upload left behind costs money (H94). Bounded: the server may be gone."""
-        try:
-            await asyncio.shield(asyncio.wait_for(self._multipart.abort(upload), _PARTING_S))
-        except (SternaError, TimeoutError):
-            return  # `sterna uploads --abort` and a lifecycle rule remain
 
 
 def _check_sums(key: str, source: Look, joined: Look, outcome: Outcome) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from sterna.model.actions import Action
@@ -11,10 +12,13 @@ from sterna.model.errors import Corrupt, DiskFull, ObjectChanged, ObjectGone, Re
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
+from sterna.model.transfers import OpenDownload, OpenUpload
 from sterna.model.units import KIB, printable
 from sterna.moving.buffers import Buffers, Lease
 from sterna.moving.crowd import ENOUGH, FEW, Crowd
 from sterna.moving.disk import Disk
+from sterna.moving.drafts import NOTHING, Drafts, Resumed
+from sterna.moving.notebook import Notebook
 from sterna.moving.parts import parts, range_size
 from sterna.moving.planned import drifted, must_still_be
 from sterna.moving.settings import DownloadOptions, Limits
@@ -53,7 +57,17 @@ class Downloader:
         self._tally = tally
         self._stop = stop
         self._gate = store.client.gate
+        self._drafts = Drafts(folder, disk, buffers)
         self._crowd = Crowd(enough=lambda: FEW if store.client.decrypts else ENOUGH)
+
+    def keep_in(self, notebook: Notebook) -> None:
+        """Write down what is begun, and go on with what is written there."""
+        self._drafts.notebook = notebook
+        self._folder.spared = notebook.temporaries
+
+    async def clear(self, uploads: Sequence[OpenUpload], downloads: Sequence[OpenDownload]) -> None:
+        """Remove what earlier runs began and nobody needs any more."""
+        await self._drafts.clear(downloads)
 
     async def carry(self, action: Action) -> Outcome | asyncio.Future[Outcome]:
         """Download one object; again from the start where it was replaced meanwhile."""
@@ -107,7 +121,9 @@ class Downloader:
                 check = partial(self._check_whole, action, looks)
                 pin = self._pin(action)
                 try:
-                    response = await self._store.get(key, limit=self._limits.part_threshold, etag=pin, check=check)
+                    response = await self._store.get(
+                        key, limit=self._limits.part_threshold, etag=pin, check=check, version=_version(action)
+                    )
                 except ObjectChanged:
                     if pin and action.source is not None:
                         await must_still_be(self._store, key, action.source)
@@ -116,7 +132,7 @@ class Downloader:
                 if pin and action.source is not None and found.entry.etag != pin:
                     await must_still_be(self._store, key, action.source)
                 if found.plain_md5 and not found.checksum and not self._store.learned.etag_is_opaque:
-                    proof = await self._by_md5(key, found, response)
+                    proof = await self._by_md5(key, found, response, _version(action))
             data = response.body
             if found.checksum and not found.whole:
                 lease.release()  # a small object of several parts, whose sum of sums only its parts can be held against
@@ -178,12 +194,12 @@ class Downloader:
     async def _has_grown(self, action: Action) -> bool:
         """Whether an object that was listed as small is a large one by now, which is read in another way."""
         try:
-            found = await self._store.head(action.key)
+            found = await self._store.head(action.key, version=_version(action))
         except SternaError:
             return False
         return found is not None and found.entry.size > self._limits.part_threshold
 
-    async def _by_md5(self, key: str, found: Look, response: Response) -> str:
+    async def _by_md5(self, key: str, found: Look, response: Response, version: str) -> str:
         """Where no checksum is shown, an ETag that looks like an MD5 is held against the bytes; ``response`` has the right
         ones afterwards. Gives the proof, if that was one; by one within the gate.
 
@@ -192,7 +208,9 @@ class Downloader:
         first = md5_hex(response.body)
         if first != found.entry.etag:
             response.body = b""  # there is room for one reading at a time
-            again = await self._store.get(key, limit=self._limits.part_threshold, etag=found.entry.etag)
+            again = await self._store.get(
+                key, limit=self._limits.part_threshold, etag=found.entry.etag, version=version
+            )
             response.body = again.body
             second = md5_hex(again.body)
             if second == first:
@@ -204,7 +222,7 @@ class Downloader:
 
     async def _in_ranges(self, action: Action, ticket: Ticket) -> None:
         key, outcome = action.key, ticket.outcome
-        found = await self._store.head(key)
+        found = await self._store.head(key, version=_version(action))
         if found is None:
             raise ObjectGone(f"{key} is not there.", operation="Head", code="NoSuchKey")
         size = found.entry.size
@@ -218,35 +236,31 @@ class Downloader:
             if self._folder.is_link(key):
                 raise Refused(f"{printable(key)} stands for a link and has {size} bytes; no target is that long.")
             place = self._place(action, self._folder)
-        draft = await self._disk.opened(Draft.discard, self._begin, place, size)
+        noted = self._drafts.sum_by(kind)
+        resumed = await self._drafts.open(place, found, each, noted)
+        draft, path = resumed.draft, resumed.draft.path
+        self._tally.resumed_bytes += resumed.there
         received: list[int] = []  # of which nothing is left if this ends badly
         try:
             ranges = Ranges(found.entry.etag, self._store.learned)
-            sums = await self._fetch(draft, found, each, kind, received, ranges)
+            sums = await self._fetch(resumed, found, each, noted, received, ranges)
             outcome.proof = await self._verify(draft, found, sums, kind, each, received, ranges, by_parts=by_parts)
             if outcome.proof == "length":
                 # Nothing else would tell of a server that knows no If-Match and shows no ETag with a range (H42).
-                again = await self._store.head(key)
+                again = await self._store.head(key, version=found.entry.version)
                 if again is None or again.entry != found.entry:
                     raise ObjectChanged("The object was replaced while it was read.", operation="Get", code="Replaced")
             await self._disk.slow(draft.seal, _mtime(found))
-            outcome.size = outcome.moved = size
+            outcome.size, outcome.moved = size, size - resumed.there
             outcome.etag, outcome.version = found.entry.etag, found.version
             outcome.checksum = f"{found.checksum_name}:{found.checksum}" if found.checksum else ""
+            ticket.done.add_done_callback(lambda _: self._drafts.ended(path))
             self._writer.stage(draft, action.target, ticket)
-        except BaseException:
-            self._tally.wasted_bytes += sum(received)
-            await asyncio.shield(self._disk.slow(draft.discard))
+        except BaseException as error:
+            if not await self._drafts.let_go(draft, error):
+                self._tally.wasted_bytes += sum(received)
+                self._tally.resumed_bytes -= resumed.there
             raise
-
-    def _begin(self, key: str, size: int) -> Draft:
-        draft = self._folder.create(key, size)
-        try:
-            draft.preallocate(size)
-        except BaseException:
-            draft.discard()
-            raise
-        return draft
 
     async def _cut(self, key: str, found: Look) -> tuple[int, Algorithm | None, bool]:
         """How to cut the object into ranges, what to sum them with, and whether they are the parts it was uploaded in.
@@ -259,38 +273,50 @@ class Downloader:
         if found.whole:
             return each, algorithm(found.checksum_name), False
         count = found.checksum.rpartition("-")[2]
-        first = await self._store.head(key, part=1)
+        first = await self._store.head(key, part=1, version=found.entry.version)
         length = int(first.headers.get(b"content-length", b"0")) if first is not None else 0
         if length and str(-(-found.entry.size // length)) == count:
             return length, algorithm(found.checksum_name), True
         return each, None, False
 
     async def _fetch(
-        self, draft: Draft, found: Look, each: int, kind: Algorithm | None, received: list[int], ranges: Ranges
+        self, resumed: Resumed, found: Look, each: int, kind: Algorithm | None, received: list[int], ranges: Ranges
     ) -> list[int]:
-        """Get all ranges into the draft; gives the sum of each, and adds to ``received`` what came of each."""
-        size, etag = found.entry.size, found.entry.etag
-        todo = parts(size, each)
+        """Get all ranges that are not there into the draft; gives the sum of each, and adds to ``received`` what came."""
+        size, etag, draft = found.entry.size, found.entry.etag, resumed.draft
         count = -(-size // each)
-        sums = [0] * count
+        left = [part for part in parts(size, each) if part[0] - 1 not in resumed.sums]
+        todo = iter(left)
+        sums = [resumed.sums.get(number, 0) for number in range(count)]
         turn = asyncio.Lock()
 
         async def work() -> None:
             for number, start, length in todo:
-                sink = RangeSink(draft, start, length, kind, self._disk, self._tally, turn, writeback=self._durable)
+                begun = resumed.begun.get(number - 1, NOTHING)
+                first, end = start + begun.length, start + length
+
+                def progressed(written: int, crc: int, start: int = start, first: int = first) -> None:
+                    self._drafts.wrote(draft, start, first + written, crc)
+
+                sink = RangeSink(draft, first, end - first, kind, self._disk, self._tally, turn,
+                                 writeback=self._durable, begun=begun.crc,
+                                 on_progress=progressed if kind is not None else None)  # fmt: skip
                 async with self._crowd, self._gate:
                     try:
                         await sink.open(self._buffers)
-                        await self._store.get(found.entry.key, limit=_ERROR_ROOM, etag=etag, span=(start, start + length),
-                                              sink=sink, restart=sink.restart, check=ranges.check)  # fmt: skip
+                        await self._store.get(found.entry.key, limit=_ERROR_ROOM, etag=etag, span=(first, end),
+                                              sink=sink, restart=sink.restart, check=ranges.check,
+                                              version=found.entry.version)  # fmt: skip
                         await sink.settle()
                         sums[number - 1] = sink.crc
+                        if kind is not None:
+                            self._drafts.wrote(draft, start, end, sink.crc)
                     finally:
                         received.append(sink.received)
                         await asyncio.shield(sink.quiet())
                         sink.close()
 
-        await together(work, min(count, self._gate.most))
+        await together(work, min(len(left), self._gate.most))
         return sums
 
     async def _verify(
@@ -316,7 +342,7 @@ class Downloader:
             first = await self._disk.slow(draft.md5_hex)
             if may_be_md5 and first == found.entry.etag:
                 return "MD5"
-            await self._fetch(draft, found, each, None, received, ranges)
+            await self._fetch(Resumed(draft), found, each, None, received, ranges)
             if await self._disk.slow(draft.md5_hex) != first:
                 raise Corrupt(f"{printable(key)}: two readings of one version differ.", operation="Get", key=key)
             self._store.learned.etag_is_opaque |= may_be_md5
@@ -342,8 +368,16 @@ def _check_look(action: Action, found: Look, size: int) -> None:
     older = found.entry.mtime_ns and found.entry.mtime_ns // _SECOND_NS < listed.mtime_ns // _SECOND_NS
     if found.entry.etag != listed.etag and older:
         raise Corrupt("An older version than the listing shows was answered: a cache is in the way.", operation="Get")
+    newer = found.entry.mtime_ns // _SECOND_NS > listed.mtime_ns // _SECOND_NS
+    if listed.version and found.entry.etag != listed.etag and newer:  # what has the id ``null`` can be written anew
+        raise ObjectChanged("The version was replaced after it was listed.", operation="Get", code="Replaced")
     if found.entry.etag == listed.etag and size != listed.size:
         raise Corrupt(f"The object has {listed.size} bytes, and {size} came or were told of.", operation="Get")
+
+
+def _version(action: Action) -> str:
+    """The version that is to be read; empty for whichever is the newest."""
+    return action.source.version if action.source is not None else ""
 
 
 def _mtime(found: Look) -> int | None:

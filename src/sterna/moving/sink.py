@@ -17,6 +17,7 @@ SLICE = (
     MIB  # small enough to be summed and written out of the processor's cache, large enough to make a thread's hop cheap
 )
 _AT_ONCE = 16 * MIB  # before other ranges have their turn with the thread
+_TOLD_EVERY = 4 * MIB
 _SLICES = 2  # one is filled while the other is written
 
 
@@ -27,6 +28,9 @@ class RangeSink:
     than the network both are full, and the connection stops reading until one is free. ``restart`` empties it for
     another attempt at the same range. All sinks of a file share a ``turn``: the kernel lets one write into a file at a
     time, and others who try spin for it, which doubled the CPU of a download.
+
+    ``begun`` is the sum of what another run has written before ``start``, which is gone on with; ``on_progress`` is told
+    how many bytes are written, and their sum, some megabytes at a time, from any thread.
     """
 
     def __init__(
@@ -40,7 +44,12 @@ class RangeSink:
         turn: asyncio.Lock,
         *,
         writeback: bool,
+        begun: int = 0,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
+        self._begun = begun
+        self._on_progress = on_progress
+        self._told = 0
         self._draft = draft
         self._start = start
         self._length = length
@@ -58,7 +67,7 @@ class RangeSink:
         self._error: SternaError | None = None
         self._leases: list[Lease] = []
         self._resume: Callable[[], object] = bool
-        self.crc = 0
+        self.crc = begun
 
     async def open(self, buffers: Buffers) -> None:
         """Borrow the slices. ``close`` gives them back."""
@@ -133,7 +142,7 @@ class RangeSink:
             self._filled += count
             if self._filled == len(slice_) or self.received == self._length:
                 offset = self.received - self._filled
-                self.crc = self._sum_and_write(slice_[: self._filled], offset, self.crc if offset else 0)
+                self.crc = self._sum_and_write(slice_[: self._filled], offset, self.crc if offset else self._begun)
                 self._filled = 0
 
     # What the download calls.
@@ -174,7 +183,7 @@ class RangeSink:
             await before  # in order: the sum needs it, and a repeated range must land after what it replaces
         try:
             if self._error is None:
-                crc = self.crc if offset else 0
+                crc = self.crc if offset else self._begun
                 async with self._turn:
                     crc = await self._disk.quick(self._sum_and_write, full[:count], offset, crc)
                 if attempt == self._attempt:
@@ -195,7 +204,14 @@ class RangeSink:
         self._draft.write_at(data, self._start + offset)
         if self._writeback:
             self._draft.begin_writeback(self._start + offset, len(data))
-        return self._kind.update(data, crc) if self._kind is not None else 0
+        if self._kind is None:
+            return 0
+        crc = self._kind.update(data, crc)
+        written = offset + len(data)
+        if self._on_progress is not None and written >= self._told + _TOLD_EVERY:
+            self._told = written  # not less, where the range is begun anew: the same bytes are written again
+            self._on_progress(written, crc)
+        return crc
 
 
 def _too_much(key: str) -> Corrupt:

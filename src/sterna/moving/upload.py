@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -17,16 +17,20 @@ from sterna.model.errors import ObjectChanged, ObjectGone, SternaError, Unstable
 from sterna.model.events import Notice, Tally
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen, calm
+from sterna.model.transfers import OpenDownload, OpenUpload
 from sterna.model.units import printable
 from sterna.moving.buffers import SMALL, Buffers
 from sterna.moving.disk import Disk
 from sterna.moving.media import guess_type
-from sterna.moving.parts import part_size, parts
+from sterna.moving.notebook import Notebook
+from sterna.moving.parts import part_size
 from sterna.moving.planned import condition_of, drifted, is_refused, must_be_planned, must_stand
+from sterna.moving.rehash import Rehasher
+from sterna.moving.resume import Effort, Uploads, is_spent
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.stores.folder import Folder, Identity, SourceFile
-from sterna.stores.multipart import Multipart, Upload
-from sterna.stores.s3 import Condition, Look, S3Store, left_behind, mtime_text
+from sterna.stores.multipart import Part, Upload
+from sterna.stores.s3 import LARGEST_PUT, Condition, Look, S3Store, Summed, left_behind, mtime_text
 from sterna.wire.checksum import NAMES, algorithm
 from sterna.wire.connection import FilePart
 from sterna.wire.encoding import encode_query
@@ -81,15 +85,25 @@ class Uploader:
     ) -> None:
         self._folder = folder
         self._store = store
-        self._multipart = Multipart(store)
+        self._uploads = Uploads(store, Rehasher(disk, buffers))
+        self._multipart = self._uploads.multipart
         self._limits = limits
         self._buffers = buffers
         self._disk = disk
         self._tally = tally
         self._gate = store.client.gate
         self._as_planned = options.as_planned
+        self._md5_up_to = min(options.md5_up_to, LARGEST_PUT) if not options.as_planned else 0
         self._guess = options.guess_mime_type and not options.content_type
         self._headers = upload_headers(options)
+
+    def keep_in(self, notebook: Notebook) -> None:
+        """Write down what is begun, and go on with what is written there."""
+        self._uploads.notebook = notebook
+
+    async def clear(self, uploads: Sequence[OpenUpload], downloads: Sequence[OpenDownload]) -> None:
+        """Give up what earlier runs began and nobody needs any more."""
+        await self._uploads.clear(uploads)
 
     async def carry(self, action: Action) -> Outcome:
         """Upload one file; tries again while the file changes under us, then fails as unstable."""
@@ -114,7 +128,9 @@ class Uploader:
         for attempt in range(1, _TRIES + 1):
             outcome.attempts = attempt
             try:
-                if action.size <= self._limits.part_threshold:
+                if action.size <= self._md5_up_to:
+                    await self._with_md5(action, outcome, sent)
+                elif action.size <= self._limits.part_threshold:
                     await self._whole(action, action.size, outcome, sent)
                 else:
                     await self._in_parts(action, outcome, sent)
@@ -236,6 +252,32 @@ class Uploader:
         outcome.source = _as_read(content.identity, outcome.started_s)
         self._tally.moved_bytes += size
 
+    async def _with_md5(self, action: Action, outcome: Outcome, sent: list[_Sent]) -> None:
+        """Send a file in one request whose MD5 the server checks. It is read twice, by slices: for that, and to be sent."""
+        key, store = action.key, self._store
+        async with self._gate:
+            await store.client.prepare()
+            with (
+                await self._disk.opened(SourceFile.close, self._folder.open_source, key) as source,
+                await self._buffers.lend(_BITE) as lease,
+            ):
+                size = outcome.size = source.identity.size
+                if size > LARGEST_PUT:  # it has grown since it was listed
+                    raise ObjectChanged("The file became too large for one request.", key=key)
+                md5, sha256 = await self._disk.slow(digests, source, lease.view, store.client.hashes_payloads)
+                lease.release()
+                body = FilePart(source.fd, 0, size, sha256, None if store.client.sends_files else source.read_into)
+                sent.append(_Sent(source.identity))
+                headers = self._headers_of(key, source.identity.mtime_ns)
+                summed = Summed(md5, source.check_unchanged)
+                response, outcome.proof, outcome.checksum = await store.put(key, body, headers, summed=summed)
+                outcome.etag = sent[-1].etag = response.headers.get(b"etag", b"").decode("latin-1").strip('"')
+                await self._disk.slow(source.check_unchanged)  # what was changed while it was sent: see _put
+                outcome.version = response.headers.get(b"x-amz-version-id", b"").decode("latin-1")
+                outcome.moved = size
+                outcome.source = _as_read(source.identity, outcome.started_s)
+                self._tally.moved_bytes += size
+
     def _must_still_be(self, key: str, one: _Sent) -> None:
         """Raise ObjectChanged unless the file is what was sent; a change that leaves its bytes and time alone is none."""
         try:
@@ -261,27 +303,64 @@ class Uploader:
                 return
             condition = self._condition(action, source.identity, sent)
             each = part_size(size, self._limits.part_size)
-            token = outcome.token = os.urandom(12).hex()
-            async with self._gate:
-                upload = await self._multipart.create(key, self._headers_of(key, source.identity.mtime_ns), token)
-            completed = False
+            headers = self._headers_of(key, source.identity.mtime_ns)
+            version = _as_read(source.identity, outcome.started_s)
+            effort = await self._uploads.open(
+                key, headers, version, each, file=source, may_be_found=not self._as_planned
+            )
             try:
-                await self._send_parts(source, upload, parts(size, each), -(-size // each))
-                await self._disk.slow(source.check_unchanged)
-                sent.append(_Sent(source.identity, token, self._multipart.checksum_of(upload)))
-                async with self._gate:
-                    outcome.etag, outcome.proof = await self._complete(action, upload, size, condition)
-                completed = True
-                sent[-1].etag = outcome.etag
-                await self._disk.slow(source.check_unchanged)  # again: see _put
-                outcome.checksum = self._multipart.checksum_of(upload)
-            except BaseException:
-                self._tally.wasted_bytes += sum(part.size for part in upload.parts.values())
-                if not completed:
-                    await self._give_up(upload)
-                raise
-            outcome.moved = size
-            outcome.source = _as_read(source.identity, outcome.started_s)
+                await self._join(action, outcome, sent, source, effort, condition)
+            except SternaError as error:
+                if not (effort.is_taken_up and is_spent(error) and error.status):
+                    raise
+                # Somebody has given it up, or the server does not join what it took of another run.
+                effort = await self._uploads.begin(key, headers, version, each)
+                await self._join(action, outcome, sent, source, effort, condition)
+            if effort.is_found and not await self._is_as_told(
+                key, outcome, self._uploads.token_of(key, headers, version)
+            ):
+                effort = await self._uploads.begin(key, headers, version, each)
+                await self._join(action, outcome, sent, source, effort, condition)
+            outcome.source = version
+
+    async def _join(
+        self,
+        action: Action,
+        outcome: Outcome,
+        sent: list[_Sent],
+        source: SourceFile,
+        effort: Effort,
+        condition: Condition,
+    ) -> None:
+        """Send the parts that are not there yet, and have them joined."""
+        upload, size, there = effort.upload, source.identity.size, effort.there
+        outcome.token = upload.token
+        self._tally.resumed_bytes += there
+        is_joined = False
+        try:
+            await self._send_parts(source, effort)
+            await self._disk.slow(source.check_unchanged)
+            sent.append(_Sent(source.identity, upload.token, self._multipart.checksum_of(upload)))
+            async with self._gate:
+                outcome.etag, outcome.proof = await self._complete(action, upload, size, condition)
+            is_joined = True
+            self._uploads.joined(effort)
+            sent[-1].etag = outcome.etag
+            await self._disk.slow(source.check_unchanged)  # again: see _put
+            outcome.checksum = self._multipart.checksum_of(upload)
+        except BaseException as error:
+            if is_joined or not await self._uploads.let_go(effort, error):
+                self._tally.wasted_bytes += effort.there - there
+                self._tally.resumed_bytes -= there
+            raise
+        outcome.moved = size - there
+
+    async def _is_as_told(self, key: str, outcome: Outcome, token: str) -> bool:
+        """Whether an object that was made of somebody's upload has the headers that this run gives."""
+        async with self._gate:
+            found = await self._store.head_in_gate(key)
+        outcome.token = found.metadata.get("sterna-token", "") if found is not None else ""
+        return outcome.token.startswith(token)
 
     async def _complete(self, action: Action, upload: Upload, size: int, condition: Condition) -> tuple[str, str]:
         try:
@@ -294,36 +373,31 @@ class Uploader:
             self._store.refuses({name: value for name, value in condition.items() if name == "if-match"})
             return done
 
-    async def _send_parts(
-        self, source: SourceFile, upload: Upload, todo: Iterator[tuple[int, int, int]], count: int
-    ) -> None:
+    async def _send_parts(self, source: SourceFile, effort: Effort) -> None:
+        upload, left = effort.upload, effort.left(source.identity.size)
+        todo = iter(left)
+
         async def work() -> None:
             for number, start, length in todo:
                 async with self._gate:
                     if self._multipart.takes_files(upload):
-                        await self._send_from_file(source, upload, number, start, length)
+                        part = await self._send_from_file(source, upload, number, start, length)
                     else:
                         with await self._buffers.lend(length) as lease:
                             crc = await self._disk.slow(fill, source, lease.view, start, upload.checksum)
-                            await self._multipart.put_part(upload, number, lease.view, crc)
+                            part = await self._multipart.put_part(upload, number, lease.view, crc)
+                    self._uploads.sent(effort, part)
                     self._tally.moved_bytes += length
 
-        await together(work, min(count, self._gate.most))
+        await together(work, min(len(left), self._gate.most))
 
-    async def _send_from_file(self, source: SourceFile, upload: Upload, number: int, start: int, length: int) -> None:
+    async def _send_from_file(self, source: SourceFile, upload: Upload, number: int, start: int, length: int) -> Part:
         """Sum a part, which brings it into the page cache, and have the kernel send it from there."""
         with await self._buffers.lend(_BITE) as lease:
             hashes = self._store.client.hashes_payloads
             crc, sha256 = await self._disk.slow(measure, source, lease.view, start, length, upload.checksum, hashes)
         body = FilePart(source.fd, start, length, sha256)
-        await self._multipart.put_part(upload, number, body, crc, source.check_unchanged)
-
-    async def _give_up(self, upload: Upload) -> None:
-        """Abort, whatever else goes on: an upload left behind costs money (H94). Bounded: the server may be gone."""
-        try:
-            await asyncio.shield(asyncio.wait_for(self._multipart.abort(upload), _PARTING_S))
-        except (SternaError, TimeoutError):
-            return  # `sterna uploads --abort` and a lifecycle rule remain
+        return await self._multipart.put_part(upload, number, body, crc, source.check_unchanged)
 
     def _headers_of(self, key: str, mtime_ns: int) -> dict[str, str]:
         headers = {"x-amz-meta-mtime": mtime_text(mtime_ns), **self._headers}
@@ -378,6 +452,22 @@ def measure(
         if digest is not None:
             digest.update(bite)
     return crc, digest.hexdigest() if digest is not None else ""
+
+
+def digests(source: SourceFile, scratch: memoryview, hashes: bool) -> tuple[str, str]:
+    """Read a whole file through ``scratch`` and give its MD5 in base64, and its SHA-256 if wanted; runs in a thread."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    digest = hashlib.sha256() if hashes else None
+    offset = 0
+    while offset < source.identity.size:
+        bite = scratch[: min(len(scratch), source.identity.size - offset)]
+        if source.read_into(bite, offset) != len(bite):
+            raise ObjectChanged("The file became shorter while it was read.", key=source.key)
+        md5.update(bite)
+        if digest is not None:
+            digest.update(bite)
+        offset += len(bite)
+    return base64.b64encode(md5.digest()).decode("ascii"), digest.hexdigest() if digest is not None else ""
 
 
 def is_noticed(now: Entry, found: Look) -> bool:

@@ -104,7 +104,9 @@ def useful_bytes(tally: Tally) -> int:
 
 
 def _work_done(tally: Tally) -> float:
-    return useful_bytes(tally) + tally.unmoved_bytes + _BYTES_OF_AN_OBJECT * finished_objects(tally)
+    return (
+        useful_bytes(tally) + tally.resumed_bytes + tally.unmoved_bytes + _BYTES_OF_AN_OBJECT * finished_objects(tally)
+    )
 
 
 def _work_planned(tally: Tally) -> float:

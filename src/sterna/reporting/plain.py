@@ -35,7 +35,7 @@ def standing(tally: Tally, reading: Reading) -> list[str]:
     else:
         pieces = [
             f"{finished_objects(tally):,} of {tally.planned_objects:,}{more} objects",
-            f"{size_words(useful_bytes(tally))} of {size_words(tally.planned_bytes)}{more}",
+            f"{size_words(useful_bytes(tally) + tally.resumed_bytes)} of {size_words(tally.planned_bytes)}{more}",
             f"{size_words(reading.now)}/s",
             f"mean {size_words(reading.mean)}/s",
         ]
@@ -45,6 +45,8 @@ def standing(tally: Tally, reading: Reading) -> list[str]:
         pieces.append(f"{tally.failed_objects:,} failed")
     if tally.retries:
         pieces.append(f"{tally.retries:,} retries" if tally.retries > 1 else "1 retry")
+    if tally.resumed_bytes:
+        pieces.append(f"{size_words(tally.resumed_bytes)} by earlier runs")
     if tally.there_objects:
         pieces.append(f"{tally.there_objects:,} unchanged")
     if tally.skipped_objects:

@@ -12,6 +12,7 @@ from sterna.reporting.reasons import lines_by_reason
 from sterna.reporting.scrub import scrub
 from sterna.reporting.words import count_words
 
+_MOVING_NOTHING = ("rm", "uploads")
 NAMED = 20  # more names than that are for a file, not for a screen
 
 
@@ -21,13 +22,16 @@ def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
     ``log_file`` is where every failure stands, if the user asked for a log.
     """
     rows = [("objects", _counts(summary))]
-    if summary.command != "rm":
+    if summary.command not in _MOVING_NOTHING:
         moved = f"{size_words(summary.moved_bytes)} moved in this run"
         if summary.wasted_bytes:
             moved += f" ({size_words(summary.wasted_bytes)} more by attempts that came to nothing)"
-        rows.append(("bytes", f"{moved}, {size_words(summary.there_bytes)} already there"))
+        there = f"{size_words(summary.there_bytes)} already there"
+        if summary.resumed_bytes:
+            there += f" ({size_words(summary.resumed_bytes)} of it from transfers that were cut off)"
+        rows.append(("bytes", f"{moved}, {there}"))
     rows.append(("elapsed", _elapsed(summary.elapsed_s)))
-    if summary.command != "rm":
+    if summary.command not in _MOVING_NOTHING:
         peak = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
         rows.append(("speed", f"{size_words(summary.mean_bytes_per_s)}/s mean, {size_words(peak)}/s peak"))
     rows.append(("requests", f"{summary.requests:,}, {summary.retries:,} of them retries"))
@@ -145,12 +149,13 @@ def _counts(summary: Summary, *, short: bool = False) -> str:
     moved = [("uploaded", summary.uploaded), ("downloaded", summary.downloaded), ("copied", summary.copied)]
     proved = " and proved" if short and not summary.exit_code else ""
     counts = [(name + proved, count) for name, count in moved if count]
-    if summary.command != "rm":
+    if summary.command not in _MOVING_NOTHING:
         counts.append(("unchanged", summary.kept))
     counts += [
         (name, count)
         for name, count in (
             ("deleted", summary.deleted),
+            ("aborted", summary.aborted),
             ("planned", summary.planned),
             ("skipped", 0 if short else summary.skipped),
             ("failed", summary.failed),

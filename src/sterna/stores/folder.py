@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -27,7 +27,8 @@ from sterna.model.errors import (
     WrongSetting,
 )
 from sterna.model.units import printable, size_words
-from sterna.stores.names import check_locale, components, is_abandoned, is_plain_name
+from sterna.stores.closing import let_go
+from sterna.stores.names import check_locale, components, is_abandoned, is_plain_name, is_temporary
 
 if TYPE_CHECKING:
     from sterna.stores.draft import Draft
@@ -84,7 +85,10 @@ class Directory:
         self.used = True
 
     def __del__(self) -> None:
-        self._close(self.fd)
+        try:
+            self._close(self.fd)
+        except OSError:  # as ``closing.let_go``
+            pass
 
 
 class SourceFile:
@@ -124,7 +128,7 @@ class SourceFile:
         """May be called twice."""
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
-            os.close(fd)
+            let_go(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -148,6 +152,7 @@ class Folder:
         self._follow = symlinks == "follow"
         self._known: dict[str, Directory] = {"": root}  # by path, which ends in a slash but for the root
         self._changing = threading.Lock()
+        self.spared: Container[str] = ()  # unfinished files that a run is to go on with, though who made them is dead
         self.trash: FolderTrash | None = None  # where files go that are written over, or deleted
         self._most = directories_to_keep()
         self._free_places = self._most if hasattr(os, "O_TMPFILE") and os.path.isdir("/proc/self/fd") else 0
@@ -234,7 +239,7 @@ class Folder:
         except OSError as error:
             raise translate(error, "read", self.shown(key), key) from error
         finally:
-            os.close(fd)
+            let_go(fd)
         mtime_ns, ctime_ns = before.st_mtime_ns, before.st_ctime_ns
         if len(data) != size or after.st_size != size or after.st_mtime_ns != mtime_ns or after.st_ctime_ns != ctime_ns:
             raise _changed(key, self.shown(key))
@@ -257,10 +262,10 @@ class Folder:
         try:
             return SourceFile(fd, key, self.shown(key))
         except OSError as error:
-            os.close(fd)
+            let_go(fd)
             raise translate(error, "read", self.shown(key), key) from error
         except BaseException:
-            os.close(fd)
+            let_go(fd)
             raise
 
     def look(self, key: str) -> Entry | None:
@@ -315,18 +320,31 @@ class Folder:
         """Remove unfinished files of dead runs (as ``walk`` found them) that belong to us; returns how many (H48)."""
         removed = 0
         for path in paths:
-            parent, _, name = path.rpartition("/")
-            if not is_abandoned(name):
+            if path in self.spared or not is_abandoned(path.rpartition("/")[2]):
                 continue
             try:
-                directory = self.directory(parent + "/" if parent else "")
-                status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
-                if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
-                    os.unlink(name, dir_fd=directory.fd)
-                    removed += 1
+                removed += self._unlink_own(path)
             except (OSError, SternaError):
                 continue  # the next run tries again; nothing depends on it
         return removed
+
+    def remove_unfinished(self, path: str) -> bool:
+        """Remove an unfinished file of ours, whoever made it; whether it is gone now."""
+        try:
+            return is_temporary(path.rpartition("/")[2]) and self._unlink_own(path)
+        except (FileNotFoundError, ObjectGone):
+            return True
+        except (OSError, SternaError):
+            return False
+
+    def _unlink_own(self, path: str) -> bool:
+        parent, _, name = path.rpartition("/")
+        directory = self.directory(parent + "/" if parent else "")
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+            return False
+        os.unlink(name, dir_fd=directory.fd)
+        return True
 
     # Finding
 

@@ -49,6 +49,13 @@ class Learned(msgspec.Struct):
         else:
             self.refused(name)
 
+    def goes_on(self, name: str) -> None:
+        """An upload that was begun with ``name`` earlier goes on: the endpoint took that then."""
+        if not self.checksum and name in self.CANDIDATES:
+            self.tried = max(self.tried, self.CANDIDATES.index(name))
+            if name == "MD5":
+                self.checksum = name
+
     def refused(self, name: str) -> bool:
         """The server does not take ``name``: go on to the next. False where there is none left to try."""
         if self.checksum or name != self.candidate:
