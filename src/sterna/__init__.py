@@ -11,13 +11,25 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own would import typing: 5 ms, of which the library's import and --version are most
 if TYPE_CHECKING:
-    from sterna.jobs.library import async_copy, async_sync, copy, sync
+    from sterna.jobs.library import (
+        async_backup,
+        async_copy,
+        async_restore,
+        async_retry,
+        async_sync,
+        backup,
+        copy,
+        restore,
+        retry,
+        sync,
+    )
     from sterna.jobs.settings import Settings
     from sterna.model.errors import SternaError
     from sterna.model.events import Summary
 
 __version__ = "0.1.0"
-__all__ = ["Settings", "SternaError", "Summary", "__version__", "async_copy", "async_sync", "copy", "sync"]
+__all__ = ["Settings", "SternaError", "Summary", "__version__", "async_backup", "async_copy", "async_restore",
+           "async_retry", "async_sync", "backup", "copy", "restore", "retry", "sync"]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:

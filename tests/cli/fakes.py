@@ -55,6 +55,7 @@ class FakeJobs(Jobs):
     summary: dict[str, Any] = field(default_factory=dict)
     error: BaseException | None = None
     pages: list[list[Row]] = field(default_factory=list)
+    uploads: list[list[Any]] = field(default_factory=list)
     amount: Amount = field(default_factory=lambda: Amount(0, 0))
     findings: list[Found] = field(default_factory=list)
     before: Callable[[Emit, Tally, Stop], Coroutine[Any, Any, None]] | None = None
@@ -71,6 +72,9 @@ class FakeJobs(Jobs):
 
     async def copy(self, *arguments: Any, **more: Any) -> Summary:
         return await self._run("copy", arguments, more)
+
+    async def restore(self, *arguments: Any, **more: Any) -> Summary:
+        return await self._run("restore", arguments, more)
 
     async def remove(self, *arguments: Any, **more: Any) -> Summary:
         return await self._run("rm", arguments, more)
@@ -93,6 +97,15 @@ class FakeJobs(Jobs):
     async def make_bucket(self, *arguments: Any, **more: Any) -> str:
         self._amount("make_bucket", arguments, more)
         return "It is made."
+
+    async def list_uploads(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:
+        self.calls.append(("list_uploads", arguments, more))
+        self._raise()
+        for batch in self.uploads:
+            yield batch
+
+    async def abort_uploads(self, *arguments: Any, **more: Any) -> Summary:
+        return await self._run("uploads", arguments, more)
 
     async def check(self, *arguments: Any, **more: Any) -> AsyncIterator[Any]:
         self.calls.append(("check", arguments, more))

@@ -9,7 +9,7 @@ import pytest
 from sterna.cli import cmd_apply, cmd_plan, cmd_sync, planned
 from sterna.model.errors import WrongSetting
 
-_NOT_PLANNED = {"dry_run"}
+_NOT_PLANNED = {"dry_run", "manifest", "manifest_file", "sha256"}
 # What is said anew to each run: sides, how much of the machine, and what the plan already is the outcome of.
 _SAID_ANEW = {
     "source", "destination", "output", "prices", "sse_c_key_file", "no_fsync", "workers", "processes", "max_memory",
@@ -20,7 +20,7 @@ _SAID_ANEW = {
 
 
 def unsaid(**given: Any) -> dict[str, Any]:
-    values = {option.name or "": planned._unsaid(option) for option in cmd_plan.command.params}
+    values = planned.unsaid(cmd_plan.command)
     return values | given
 
 

@@ -12,6 +12,7 @@ from sterna.cli.options import (
     comparison_options,
     filter_options,
     global_options,
+    manifest_options,
     run_options,
     side_options,
     upload_options,
@@ -25,6 +26,7 @@ from sterna.cli.options import (
 @filter_options
 @comparison_options
 @upload_options
+@manifest_options
 @run_options
 @side_options(twins=True)
 @global_options

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from sterna.cli.invocation import Invocation
-from sterna.cli.options import global_options, sync_options, verb
+from sterna.cli.options import global_options, manifest_options, sync_options, verb
 
 
 @verb("Bring a destination in step with its source.")
 @click.argument("source")
 @click.argument("destination")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and why, and change nothing.")
+@manifest_options
 @sync_options
 @global_options
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""The command ``verify``: compare two places, and move nothing."""
+"""The command ``verify``: compare two places, or one with a manifest, and move nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sterna.cli.held import print_held
 from sterna.cli.invocation import Invocation
 from sterna.cli.options import filter_options, global_options, looking_options, side_options, verb
 
@@ -16,23 +17,43 @@ if TYPE_CHECKING:
     from sterna.planning.verify import Finding
 
 
-@verb("Compare two places, and move nothing.")
+@verb("Compare two places, or one with a manifest, and move nothing.")
 @click.argument("source")
-@click.argument("destination")
+@click.argument("destination", required=False)
 @click.option(
     "--checksum", is_flag=True, help="Compare the content by the checksums that servers keep; nothing is read."
 )
 @click.option("--read", is_flag=True, help="Compare the content by reading all of both sides.")
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    help="Hold the one place that is given against this manifest, a file or s3://bucket/key.",
+)
+@click.option("--sample", metavar="N|N%", help="With --manifest: read so many objects back, chosen by chance.")
+@click.option("--seed", metavar="N", type=int, help="Choose the same sample again. (Another each time; it is told.)")
 @filter_options
 @looking_options
 @side_options(twins=True)
 @global_options
 @click.pass_obj
-def command(invocation: Invocation, /, source: str, destination: str, checksum: bool, read: bool, **values: Any) -> int:
-    """Compare what is below SOURCE and DESTINATION, each a folder or s3://bucket/prefix.
+def command(
+    invocation: Invocation,
+    /,
+    source: str,
+    destination: str | None,
+    checksum: bool,
+    read: bool,
+    manifest: str | None,
+    sample: str | None,
+    seed: int | None,
+    **values: Any,
+) -> int:
+    """Compare what is below SOURCE and DESTINATION, each a folder or s3://bucket/prefix; or hold one of them against a
+    manifest, which is found whole first.
 
     A line for each key that is different, only on one side or unknown, and with -v for those that are equal. Without
-    --checksum or --read, what has the same size counts as equal. The exit code is 0 where all is equal, else 1.
+    --checksum or --read, what has the same size counts as equal; against a manifest it must have the same ETag, or the
+    same time, too. The exit code is 0 where all is equal, else 1.
     """
     from sterna.cli.filters import filters_of
     from sterna.cli.settings import looking_settings
@@ -41,7 +62,8 @@ def command(invocation: Invocation, /, source: str, destination: str, checksum: 
     from sterna.model.errors import WrongSetting
     from sterna.model.location import BucketPath, LocalPath, parse_location
 
-    left, right = parse_location(source), parse_location(destination)
+    first, second = _two(source, destination, manifest)
+    left, right = parse_location(first), parse_location(second)
     if checksum and read:
         raise WrongSetting("--checksum and --read exclude each other; --read compares more and costs more.")
     if any(isinstance(end, LocalPath) and end.is_stream for end in (left, right)):
@@ -49,6 +71,10 @@ def command(invocation: Invocation, /, source: str, destination: str, checksum: 
     filters = filters_of(values, now_ns=time.time_ns(), source_is_bucket=isinstance(left, BucketPath))
     settings = looking_settings(values, left, right, filters)
     depth = Depth.READ if read else Depth.CHECKSUM if checksum else Depth.LISTED
+    if manifest is not None:
+        return print_held(invocation, left, right, settings, depth, sample, seed)
+    if sample is not None or seed is not None:
+        raise WrongSetting("--sample and --seed are for --manifest; add that, or leave them off.")
     tells_all = bool(invocation.verbosity)
 
     def found(findings: Sequence[Finding]) -> None:
@@ -69,6 +95,15 @@ def command(invocation: Invocation, /, source: str, destination: str, checksum: 
         elif not invocation.quiet or not verified.is_equal:
             say(_verdict(verified))
     return 0 if verified.is_equal else 1
+
+
+def _two(source: str, destination: str | None, manifest: str | None) -> tuple[str, str]:
+    """The two that are compared: a manifest stands in the place of a source."""
+    if manifest is not None and destination is not None:
+        raise click.UsageError("--manifest stands for one of the two places; give only the other.")
+    if manifest is None and destination is None:
+        raise click.UsageError("Missing argument 'DESTINATION', or --manifest FILE in its place.")
+    return (manifest, source) if manifest is not None else (source, destination or "")
 
 
 def _verdict(verified: Verified) -> str:

@@ -43,8 +43,8 @@ def filter_said(values: Mapping[str, Any], read: Read, *, now_ns: int, source_is
         listed=frozenset[str]().union(*lists) if lists else None,
         min_size=values["min_size"],
         max_size=values["max_size"],
-        newer_than=_moment("--newer-than", values["newer_than"], now_ns),
-        older_than=_moment("--older-than", values["older_than"], now_ns),
+        newer_than=moment("--newer-than", values["newer_than"], now_ns),
+        older_than=moment("--older-than", values["older_than"], now_ns),
         storage_classes=_classes(values["storage_class_is"], source_is_bucket),
     )
 
@@ -55,7 +55,7 @@ def _group(said: Said, read: Read) -> Group:
     return option_rule(said.option, said.value)
 
 
-def _moment(option: str, text: str | None, now_ns: int) -> Moment | None:
+def moment(option: str, text: str | None, now_ns: int) -> Moment | None:
     if text is None:
         return None
     try:

@@ -11,19 +11,25 @@ if TYPE_CHECKING:
 
     from sterna.config.finding import Finding
     from sterna.jobs.history import History, Past
+    from sterna.jobs.holding import HeldAgainst
     from sterna.jobs.listing import Listed
+    from sterna.jobs.retry import Repeatable
     from sterna.jobs.settings import Settings
     from sterna.jobs.standby import Standby
+    from sterna.jobs.thaw import Thawing
+    from sterna.jobs.uploads import Choice, Found
     from sterna.jobs.usage import Usage
     from sterna.jobs.verify import Depth, Verified
     from sterna.jobs.why import Reason
     from sterna.journal.values import PastOutcome
     from sterna.model.actions import Action
     from sterna.model.events import Emit, Summary, Tally
-    from sterna.model.location import BucketPath, Location
+    from sterna.model.location import BucketPath, LocalPath, Location
     from sterna.model.plans import Review
     from sterna.model.stop import Stop
     from sterna.planning.estimate import Prices
+    from sterna.planning.holding import Holding, Sample
+    from sterna.planning.moments import Moment
     from sterna.planning.planfile import PlanFile
     from sterna.planning.verify import Finding as Compared
     from sterna.wire.side import Side
@@ -95,6 +101,27 @@ class Jobs:
 
         return await copy(source, destination, settings, emit=emit, tally=tally, stop=stop, standby=self._standby)
 
+    async def restore(
+        self,
+        source: BucketPath,
+        destination: LocalPath,
+        settings: Settings,
+        *,
+        at: Moment | None,
+        how: Thawing,
+        is_held: bool,
+        emit: Emit,
+        tally: Tally,
+        stop: Stop,
+        dry_run: bool = False,
+    ) -> Summary:
+        from sterna.jobs.restore import restore
+
+        return await restore(
+            source, destination, settings, at=at, how=how, is_held=is_held, emit=emit, tally=tally, stop=stop,
+            dry_run=dry_run, standby=self._standby,
+        )  # fmt: skip
+
     async def plan(
         self,
         source: Location,
@@ -154,6 +181,21 @@ class Jobs:
 
         return await verify(left, right, settings, depth=depth, found=found)
 
+    async def hold(
+        self,
+        manifest: Location,
+        location: Location,
+        settings: Settings,
+        *,
+        depth: Depth,
+        sample: Sample | None,
+        seed: int,
+        found: Callable[[Sequence[Holding]], None],
+    ) -> HeldAgainst:
+        from sterna.jobs.holding import hold
+
+        return await hold(manifest, location, settings, depth=depth, sample=sample, seed=seed, found=found)
+
     async def why(self, key: str, source: Location, destination: Location, settings: Settings) -> Reason:
         from sterna.jobs.why import why
 
@@ -171,6 +213,25 @@ class Jobs:
 
         return await remove(location, side, recursive=recursive, emit=emit, tally=tally, stop=stop)
 
+    def list_uploads(
+        self, location: BucketPath, side: Side, state: str, choice: Choice, *, emit: Emit | None = None,
+        to_abort: bool = False,
+    ) -> AsyncIterator[list[Found]]:  # fmt: skip
+        from sterna.jobs.uploads import list_uploads
+        from sterna.journal.places import state_directory
+        from sterna.model.events import ignore
+
+        state_folder = state_directory(state)
+        return list_uploads(location, side, state_folder, choice, emit=emit or ignore, to_abort=to_abort)
+
+    async def abort_uploads(
+        self, location: BucketPath, side: Side, state: str, choice: Choice, *, emit: Emit, tally: Tally, stop: Stop
+    ) -> Summary:
+        from sterna.jobs.uploads import abort_uploads
+        from sterna.journal.places import state_directory
+
+        return await abort_uploads(location, side, state_directory(state), choice, emit=emit, tally=tally, stop=stop)
+
     def check(self, location: Location, side: Side) -> AsyncIterator[Finding]:
         from sterna.config.check import check
 
@@ -180,6 +241,37 @@ class Jobs:
         from sterna.jobs.demo import demo
 
         return demo(emit_line)
+
+    async def backup(
+        self,
+        source: Location,
+        destination: Location,
+        settings: Settings,
+        *,
+        state_file: str,
+        retry_failed: bool,
+        emit: Emit,
+        tally: Tally,
+        stop: Stop,
+    ) -> Summary:
+        from sterna.jobs.backup import Backup, backup
+
+        told = Backup(state_file, retry_failed)
+        return await backup(
+            source, destination, settings, told, emit=emit, tally=tally, stop=stop, standby=self._standby
+        )
+
+    def repeatable(self, state: str, name: str) -> Repeatable:
+        from sterna.jobs.retry import repeatable
+
+        return repeatable(state, name)
+
+    async def retry(
+        self, what: Repeatable, settings: Settings, *, state_file: str, emit: Emit, tally: Tally, stop: Stop
+    ) -> Summary:
+        from sterna.jobs.retry import retry
+
+        return await retry(what, settings, path=state_file, emit=emit, tally=tally, stop=stop, standby=self._standby)
 
     def history(self, state: str, most: int) -> History:
         from sterna.jobs.history import history

@@ -21,8 +21,8 @@ from sterna.model.descriptors import take_what_is_allowed
 from sterna.model.units import printable
 
 # In the order of the help text: each is ``command`` in ``cmd_<verb>``, imported when it is asked for.
-VERBS = ("sync", "copy", "plan", "plan show", "apply", "verify", "why", "runs", "runs show", "ls", "du", "rm", "mb",
-         "check", "demo")  # fmt: skip
+VERBS = ("sync", "copy", "backup", "restore", "retry", "plan", "plan show", "apply", "verify", "why", "runs",
+         "runs show", "ls", "du", "rm", "uploads", "mb", "check", "demo")  # fmt: skip
 
 
 class Verbs(click.Group):

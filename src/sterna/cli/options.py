@@ -17,6 +17,7 @@ from sterna.cli.values import (
     metadata_pairs,
     part_size_value,
     said_in_order,
+    single_part_value,
     size_value,
     speed_value,
     tag_pairs,
@@ -30,6 +31,8 @@ RUNNING = "How it is done"
 CHOOSING = "What is looked at; the rest is invisible on both sides"
 COMPARING = "When it counts as there already"
 DELETING = "What is deleted at the destination"
+EVIDENCE = "What is left as evidence"
+BACKING_UP = "What a backup keeps, and how it sends"
 SPEAKING = "What is said"
 ROLES = ("source", "destination")
 
@@ -145,6 +148,22 @@ def looking_options(function: F) -> F:
 def deletion_options(function: F) -> F:
     """Whether what the source lacks is deleted, and which guards are overridden."""
     return _declared(DELETING, _DELETION_OPTIONS, function)
+
+
+def manifest_options(function: F) -> F:
+    """Whether an upload leaves a manifest of what it vouches for."""
+    return _declared(EVIDENCE, _MANIFEST_OPTIONS, function)
+
+
+def backup_options(function: F) -> F:
+    """What a backup is told beside what an upload is."""
+    function = _declared(EVIDENCE, _MANIFEST_OPTIONS[1:], function)
+    return _declared(BACKING_UP, _BACKUP_OPTIONS, function)
+
+
+def repeating_options(function: F) -> F:
+    """Of ``run_options``, what a run that is tried again may be told otherwise than then."""
+    return _declared(RUNNING, tuple(one for one in _RUN_OPTIONS if one[0] not in _AS_THEN), function)
 
 
 def run_options(function: F) -> F:
@@ -394,6 +413,54 @@ _DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         },
     ),
 )
+
+_MANIFEST_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--manifest",
+        {"is_flag": True}
+        | {
+            "help": "Uploads: write a manifest of all that is at the destination, by which anybody can prove it later; "
+            "beside the data, and here."
+        },
+    ),
+    (
+        "--manifest-file",
+        {"metavar": "FILE", "help": "Where it is written here. (manifests/ in the state folder)"},
+    ),
+    ("--sha256", {"is_flag": True, "help": "With the SHA-256 of each file in the manifest."}),
+)
+
+_BACKUP_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--state-file",
+        {"metavar": "FILE"}
+        | {
+            "help": "Keep a JSON list of all files in FILE, each with uploadedSuccess 1 or 0, true while the run goes on."
+        },
+    ),
+    (
+        ("--retry-failed", "--crashrun"),
+        {"is_flag": True}
+        | {
+            "help": "Look only at what the last backup did not do: by the state file, where one is given, else by the "
+            "journal."
+        },
+    ),
+    (
+        "--md5",
+        {
+            "is_flag": True,
+            "help": "Send files in one part, up to --single-part-max, with an MD5 that the server checks.",
+        },
+    ),
+    (
+        "--single-part-max",
+        {"metavar": "SIZE", "callback": single_part_value, "help": "For --md5; larger files go in parts. (1GiB)"},
+    ),
+    ("--no-manifest", {"is_flag": True, "help": "Leave no manifest at the end."}),
+)
+
+_AS_THEN = ("--symlinks", "--on-collision", "--one-file-system", "--no-fsync", "--no-journal")
 
 _OF_LOOKING = ("--sse-c-key-file", "--workers", "--max-memory", "--symlinks", "--on-collision")
 

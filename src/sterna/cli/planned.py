@@ -36,7 +36,7 @@ def values(command: click.Command, words: Mapping[str, str], given: Mapping[str,
     contradict each other, or where the words are of another Sterna.
     """
     options = {option.name or "": option for option in command.params}
-    merged: dict[str, Any] = {name: _unsaid(option) for name, option in options.items()} | dict(given)
+    merged = unsaid(command) | dict(given)
     for name, text in words.items():
         if name not in options:
             raise WrongSetting(f"The plan was made with {_named(name)}, which this Sterna does not know; make it anew.")
@@ -67,8 +67,12 @@ def option_texts(words: Mapping[str, str]) -> Iterator[str]:
         yield _named(name) if name == OWN_KEY else _said(name, _unlisted(json.loads(text)))
 
 
-def _unsaid(option: click.Parameter) -> Any:
-    return () if option.multiple else False if getattr(option, "is_flag", False) else None
+def unsaid(command: click.Command) -> dict[str, Any]:
+    """The values that options have which nobody gives."""
+    return {
+        option.name or "": () if option.multiple else False if getattr(option, "is_flag", False) else None
+        for option in command.params
+    }
 
 
 def _unlisted(value: Any) -> Any:

@@ -231,7 +231,9 @@ class _Run:
     def summary_without_end(self, exit_code: int) -> Summary:
         """What can still be said of a run that an error ended."""
         tally, done = self.tally, self.tally.done_by_verb
-        uploaded, downloaded, deleted = (done.get(verb, 0) for verb in ("upload", "download", "delete"))
+        uploaded, downloaded, deleted, aborted = (
+            done.get(verb, 0) for verb in ("upload", "download", "delete", "abort")
+        )
         return Summary(
             command=self.command,
             source=self._ends[0],
@@ -239,14 +241,16 @@ class _Run:
             exit_code=int(exit_code),
             uploaded=uploaded,
             downloaded=downloaded,
-            copied=tally.done_objects - uploaded - downloaded - deleted,
+            copied=tally.done_objects - uploaded - downloaded - deleted - aborted,
             deleted=deleted,
+            aborted=aborted,
             kept=tally.there_objects,
             skipped=tally.skipped_objects,
             failed=tally.failed_objects,
             left=max(tally.left_objects, tally.planned_objects - finished_objects(tally), 0),
             moved_bytes=max(0, tally.moved_bytes - tally.wasted_bytes),
-            there_bytes=tally.there_bytes,
+            there_bytes=tally.there_bytes + tally.resumed_bytes,
+            resumed_bytes=tally.resumed_bytes,
             wasted_bytes=tally.wasted_bytes,
             requests=tally.requests,
             retries=tally.retries,

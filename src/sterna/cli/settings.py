@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from sterna.cli.speech import complain
 from sterna.jobs.control import Control
-from sterna.jobs.settings import Deletion, Journaling, Settings
+from sterna.jobs.settings import Deletion, Journaling, Manifesting, Settings
 from sterna.model.errors import SourceUnknown, WrongSetting
 from sterna.model.location import BucketPath, LocalPath, Location, parse_location
 from sterna.model.units import printable, size_words
@@ -96,6 +96,7 @@ def run_settings(
         one_file_system=values["one_file_system"],
         on_collision=OnCollision(values["on_collision"] or "fail"),
         journal=_journaling(values),
+        manifest=_manifesting(values),
     )
 
 
@@ -106,6 +107,16 @@ def _journaling(values: Values) -> Journaling:
     if directory is not None and not directory.strip():
         raise WrongSetting("--state-dir is empty; name a folder.")
     return Journaling(directory or "", is_kept=not values["no_journal"])
+
+
+def _manifesting(values: Values) -> Manifesting | None:
+    file, is_wanted = values.get("manifest_file"), bool(values.get("manifest"))
+    for option, value in (("--manifest-file", file), ("--sha256", values.get("sha256"))):
+        if value and not is_wanted:
+            raise WrongSetting(f"{option} is for --manifest; add that, or leave this off.")
+    if file is not None and not file.strip():
+        raise WrongSetting("--manifest-file is empty; name a file.")
+    return Manifesting(sha256=bool(values.get("sha256")), file=file or "") if is_wanted else None
 
 
 def _refuse_names(values: Values, *, is_upload: bool, is_copy: bool) -> None:
@@ -120,6 +131,12 @@ def _refuse_names(values: Values, *, is_upload: bool, is_copy: bool) -> None:
         raise WrongSetting(
             f"--on-collision {collision} is for downloads, and this is an upload: a bucket holds every name; leave it off."
         )
+
+
+def restore_settings(values: Values, source: BucketPath, destination: LocalPath, filters: Filter) -> Settings:
+    """What ``restore`` is told: a download, whose command line knows nothing of uploads."""
+    unsaid: dict[str, Any] = dict.fromkeys(_UPLOADS_ONLY) | {"metadata": (), "tag": ()}
+    return run_settings(unsaid | dict(values), source, destination, filters)
 
 
 def looking_settings(values: Values, left: Location, right: Location, filters: Filter) -> Settings:

@@ -16,6 +16,7 @@ _METADATA_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: 
 _METADATA_MOST = 2048 - 64  # S3 takes 2 KiB of names and values together; some of it is for the time of modification
 _TAGS_MOST = 10
 LEAST_PART, LARGEST_PART = 5 * MIB, 5 * GIB  # what S3 takes
+LARGEST_PUT = 5 * GIB
 
 
 class Said(NamedTuple):
@@ -53,6 +54,16 @@ def part_size_value(ctx: click.Context, parameter: click.Parameter, value: str |
     size = size_value(ctx, parameter, value)
     if size is not None and not LEAST_PART <= size <= LARGEST_PART:
         raise click.BadParameter(f"{value} is not between {size_words(LEAST_PART)} and {size_words(LARGEST_PART)}.")
+    return size
+
+
+def single_part_value(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """A size that S3 takes in one request."""
+    size = size_value(ctx, parameter, value)
+    if size is not None and size > LARGEST_PUT:
+        raise click.BadParameter(
+            f"{value} is more than {size_words(LARGEST_PUT)}, the most that S3 takes in one request."
+        )
     return size
 
 

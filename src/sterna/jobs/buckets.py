@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from sterna.jobs.listing import Listed, opened
-from sterna.model.errors import CredentialsExpired, NotProven, RetryLater, SternaError, WrongSetting
+from sterna.model.errors import AccessDenied, CredentialsExpired, NotProven, RetryLater, SternaError, WrongSetting
 from sterna.model.location import BucketPath
 from sterna.stores.s3 import S3Store
 from sterna.wire.client import Client, Request
@@ -14,6 +17,9 @@ from sterna.wire.connection import Response
 from sterna.wire.encoding import encode_query
 from sterna.wire.side import Side
 from sterna.wire.xml import parse_document
+
+_USUAL_REGION = "eu-west-1"  # of a backup's bucket, where nobody names one
+_REFUSED_REGION = ("InvalidLocationConstraint", "IllegalLocationConstraintException", "InvalidRegion")
 
 
 async def list_buckets(side: Side) -> AsyncIterator[list[Listed]]:
@@ -73,6 +79,49 @@ async def make_bucket(location: BucketPath, side: Side) -> str:
         return f"{name} is made, in the region {store.client.region}."
 
 
+async def made_if_absent(location: BucketPath, side: Side) -> tuple[Side, str]:
+    """Have a bucket to write to: one of ours is taken, one that is absent is made, in the region of the side or its
+    profile, else in eu-west-1. Gives the side to go on with, and a sentence where one was made.
+
+    Raises WrongSetting where the bucket is somebody else's, unless the side says whose it is to be
+    (``expected_bucket_owner``): whoever takes the name of a bucket that is gone would be sent what was meant for it.
+    """
+    bucket = location.bucket
+    if bucket.startswith("arn:") or side.identity.anonymous:
+        return side, ""  # an access point leads to a bucket that is there
+    region: str | None = None
+    client = Client(side, bucket)
+    try:
+        await S3Store(client, BucketPath(bucket)).head_bucket()
+        is_there = True
+    except WrongSetting as error:
+        if error.code != "NoSuchBucket":
+            raise
+        is_there = False
+        region = side.addressing.region or await asyncio.to_thread(client.keys.region)
+    except AccessDenied:
+        is_there = True  # or it may not be told, which the first request to it will say
+    finally:
+        await client.aclose()
+    if is_there:
+        if not side.expected_bucket_owner and await _is_ours(bucket, side) is False:
+            raise WrongSetting(
+                f"s3://{bucket} is there, and is not among your buckets: somebody else has it. Choose another name, or give"
+                " --expected-bucket-owner ACCOUNT where that account is meant to have it.",
+                operation="HeadBucket",
+            )
+        return client.settled_side, ""
+    if region:
+        return side, await make_bucket(BucketPath(bucket), side)
+    usual = replace(side, addressing=replace(side.addressing, region=_USUAL_REGION))
+    try:
+        return usual, await make_bucket(BucketPath(bucket), usual)
+    except WrongSetting as error:
+        if error.code not in _REFUSED_REGION:
+            raise
+        return side, await make_bucket(BucketPath(bucket), side)  # another server than Amazon's, with names of its own
+
+
 async def _is_there(store: S3Store) -> bool:
     """Whether the bucket is to be seen. A refusal says nothing: making it will tell."""
     try:
@@ -107,12 +156,12 @@ def _not_made(error: SternaError, bucket: str, region: str) -> SternaError:
     )
 
 
-async def _is_ours(bucket: str, side: Side) -> bool:
-    """Whether the bucket is among ours: some servers say only that it exists."""
+async def _is_ours(bucket: str, side: Side) -> bool | None:
+    """Whether the bucket is among ours: some servers say only that it exists. None where the server does not tell."""
     try:
         async for page in list_buckets(side):
             if any(one.key == bucket for one in page):
                 return True
     except SternaError:
-        return False
+        return None
     return False

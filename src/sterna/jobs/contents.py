@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Protocol
 
+from sterna.jobs.summing import Summer, Sums, summer
 from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt, Interrupted, ObjectChanged, SternaError
 from sterna.model.units import MIB, printable
@@ -20,16 +19,10 @@ from sterna.planning.verify import Checksums, Sum, Verdict, compared, even_cut, 
 from sterna.stores.folder import Identity, SourceFile
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import Look, S3Store
-from sterna.wire.checksum import algorithm
 
-_SLICE = 8 * MIB  # of an object that is read, by one request
+SLICE = 8 * MIB  # of an object that is read, by one request
 _BITE = 512 * 1024  # of a file: it is still in the processor's cache when it is summed
 _SPARE = 64 * 1024  # an answer may be longer than it should be; then it is noticed, not cut off
-_HASHES: Mapping[str, Callable[[], hashlib._Hash]] = {
-    "SHA256": hashlib.sha256,
-    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
-    "MD5": lambda: hashlib.md5(usedforsecurity=False),
-}
 
 Place = LocalStore | S3Store
 Judgement = tuple[Verdict, str]
@@ -104,7 +97,8 @@ class Contents:
         self, folder: LocalStore, bucket: S3Store, left: Entry, right: Entry, *, turned: bool
     ) -> Judgement:
         key, size = left.key, left.size
-        shown = _shown(bucket, await _looked(bucket, right if not turned else left), bucket.learned.etag_is_md5)
+        entry = left if turned else right
+        shown = _shown(bucket, await _looked(bucket, entry), bucket.learned.etag_is_md5)
 
         async def judged(by: Sum, lengths: Sequence[int], name: str) -> Judgement:
             file = {name: await self._disk.slow(self._sum_of_file, folder, key, size, by, lengths)}
@@ -112,7 +106,7 @@ class Contents:
             return compared(left, right, stored, file) if turned else compared(left, right, file, stored)
 
         for by in shown:
-            told = await _even_parts(bucket, key, size, by.parts) if by.parts else [size]
+            told = await _even_parts(bucket, entry, by.parts) if by.parts else [size]
             cuts = [told] if told is not None else likely_cuts(size, by.parts, part_size(size))
             for lengths in cuts:
                 judgement = await judged(by, lengths, by.name)
@@ -122,7 +116,7 @@ class Contents:
                     return judgement
             if told is not None and by.parts and not by.is_etag:
                 # Either the bytes differ, or the parts were not as long as they seemed: ask for each.
-                exact = told if by.parts <= 2 else await _exact_parts(bucket, key, size, told[0], by.parts)
+                exact = told if by.parts <= 2 else await _exact_parts(bucket, entry, told[0], by.parts)
                 if exact is not None:
                     return await judged(by, exact, by.name.removesuffix("?"))
         return Verdict.UNKNOWN, "same size, and no checksum that both sides have"
@@ -135,12 +129,12 @@ class Contents:
             scratch = memoryview(bytearray(min(_BITE, size)))
             digests, start = [], 0
             for length in lengths:
-                digests.append(self._digest(source, scratch, start, length, _summer(by.algorithm)))
+                digests.append(self._digest(source, scratch, start, length, summer(by.algorithm)))
                 start += length
             source.check_unchanged()
         return _written(by, digests)
 
-    def _digest(self, source: SourceFile, scratch: memoryview, start: int, length: int, summer: _Summer) -> bytes:
+    def _digest(self, source: SourceFile, scratch: memoryview, start: int, length: int, summer: Summer) -> bytes:
         for offset in range(0, length, _BITE):
             self._check_ended()
             bite = scratch[: min(_BITE, length - offset)]
@@ -157,10 +151,10 @@ class Contents:
 
     async def _by_reading(self, left: Entry, right: Entry) -> Judgement:
         """Slice by slice, until one differs."""
-        one, other = _Reader(self._left, left, self._disk), _Reader(self._right, right, self._disk)
+        one, other = Reader(self._left, left, self._disk), Reader(self._right, right, self._disk)
         gates = [place.client.gate for place in (self._left, self._right) if isinstance(place, S3Store)]
-        for start in range(0, left.size, _SLICE):
-            length = min(_SLICE, left.size - start)
+        for start in range(0, left.size, SLICE):
+            length = min(SLICE, left.size - start)
             self._check_ended()
             async with AsyncExitStack() as within:  # gates before memory, as everywhere
                 for gate in gates:
@@ -172,7 +166,7 @@ class Contents:
         return Verdict.EQUAL, "same bytes"
 
 
-class _Reader:
+class Reader:
     """Reads slices of one version of a file or an object."""
 
     def __init__(self, place: Place, entry: Entry, disk: Disk) -> None:
@@ -202,7 +196,7 @@ class _Reader:
         """Within the gate. All slices are of the version that the first one came from."""
         key, size = self._entry.key, self._entry.size
         span = (start, start + length) if length < size else None
-        response = await bucket.get(key, limit=length + _SPARE, etag=self._etag, span=span)
+        response = await bucket.get(key, limit=length + _SPARE, etag=self._etag, span=span, version=self._entry.version)
         look = bucket.look_of(key, response)
         if look.entry.size != size or (self._etag and look.entry.etag != self._etag):
             raise _changed(key)
@@ -212,43 +206,32 @@ class _Reader:
         return bytes(response.body)
 
 
-class _Summer(Protocol):
-    def update(self, data: memoryview, /) -> object: ...
-
-    def digest(self) -> bytes: ...
-
-
-class _Crc:
-    """A CRC with the manners of hashlib."""
-
-    def __init__(self, name: str) -> None:
-        self._kind = algorithm(name)
-        self._value = 0
-
-    def update(self, data: memoryview, /) -> None:
-        self._value = self._kind.update(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(self._kind.width, "big")
-
-
-def _summer(name: str) -> _Summer:
-    return _HASHES[name]() if name in _HASHES else _Crc(name)
+async def sums_of_object(
+    bucket: S3Store, entry: Entry, names: Sequence[str], buffers: Buffers, disk: Disk
+) -> dict[str, str]:
+    """The sums of all that one version of an object holds, read slice by slice; in base64."""
+    reader, sums = Reader(bucket, entry, disk), Sums(names)
+    for start in range(0, entry.size, SLICE):
+        length = min(SLICE, entry.size - start)
+        async with bucket.client.gate:  # gates before memory, as everywhere
+            with await buffers.room(length):
+                await disk.slow(sums.update, memoryview(await reader.read(start, length)))
+    return sums.values
 
 
 def _written(by: Sum, digests: Sequence[bytes]) -> str:
     """The digests of the parts, or the one of the whole, as the server writes it."""
     digest = digests[0]
     if by.parts:
-        summer = _summer(by.algorithm)
-        summer.update(memoryview(b"".join(digests)))
-        digest = summer.digest()
+        of_parts = summer(by.algorithm)
+        of_parts.update(memoryview(b"".join(digests)))
+        digest = of_parts.digest()
     text = digest.hex() if by.is_etag else base64.b64encode(digest).decode("ascii")
     return f"{text}-{by.parts}" if by.parts else text
 
 
 async def _looked(bucket: S3Store, entry: Entry) -> Look:
-    found = await bucket.head(entry.key)
+    found = await bucket.head(entry.key, version=entry.version)
     if found is None or found.entry.size != entry.size:
         raise _changed(entry.key)
     return found
@@ -278,29 +261,29 @@ def _values(shown: Sequence[Sum]) -> Checksums:
     return {one.name: one.value for one in shown}
 
 
-async def _even_parts(bucket: S3Store, key: str, size: int, parts: int) -> list[int] | None:
+async def _even_parts(bucket: S3Store, entry: Entry, parts: int) -> list[int] | None:
     """The lengths of an object's parts, if they are as even as most programs make them; None where nothing tells."""
     if parts == 1:
-        return [size]
-    first = await _part_length(bucket, key, 1)
-    return even_cut(size, first, parts) if first is not None else None
+        return [entry.size]
+    first = await _part_length(bucket, entry, 1)
+    return even_cut(entry.size, first, parts) if first is not None else None
 
 
-async def _exact_parts(bucket: S3Store, key: str, size: int, first: int, parts: int) -> list[int] | None:
+async def _exact_parts(bucket: S3Store, entry: Entry, first: int, parts: int) -> list[int] | None:
     """The same, of each part as the server says."""
-    said = await asyncio.gather(*(_part_length(bucket, key, number) for number in range(2, parts)))
+    said = await asyncio.gather(*(_part_length(bucket, entry, number) for number in range(2, parts)))
     lengths = [first]
     for length in said:
         if length is None:
             return None
         lengths.append(length)
-    lengths.append(size - sum(lengths))
+    lengths.append(entry.size - sum(lengths))
     return lengths if lengths[-1] > 0 else None
 
 
-async def _part_length(bucket: S3Store, key: str, number: int) -> int | None:
+async def _part_length(bucket: S3Store, entry: Entry, number: int) -> int | None:
     try:
-        found = await bucket.head(key, part=number)
+        found = await bucket.head(entry.key, part=number, version=entry.version)
     except SternaError:
         return None  # not every server knows such a question
     length = found.headers.get(b"content-length", b"") if found is not None else b""

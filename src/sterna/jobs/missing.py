@@ -19,12 +19,17 @@ _ABSENT = (
 _FOLDER = "is a folder, and in a list of --files-from a folder does not stand for what is in it"
 
 
-async def name_missing(missing: Missing, source: Store, ledger: Ledger, verb: str) -> None:
-    """Record what the listings did not show as failed, and folders of this machine, which ``find`` lists, as skipped."""
+async def name_missing(missing: Missing, source: Store, ledger: Ledger, verb: str, *, gone: str = "") -> None:
+    """Record what the listings did not show as failed, and folders of this machine, which ``find`` lists, as skipped; all
+    of it as skipped where ``gone`` says why that is no failure.
+    """
     keys = missing.keys()
     for at in range(0, len(keys), _BATCH):
         batch = keys[at : at + _BATCH]
-        ledger.troubles(await asyncio.to_thread(lambda some: list(_troubles(some, source)), batch), verb)
+        if gone:
+            ledger.troubles([Trouble(key, gone, skipped=True) for key in batch], verb)
+        else:
+            ledger.troubles(await asyncio.to_thread(lambda some: list(_troubles(some, source)), batch), verb)
 
 
 def _troubles(keys: Sequence[str], source: Store) -> Iterator[Trouble]:

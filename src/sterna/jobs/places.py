@@ -46,17 +46,19 @@ def refused_by_memory(
 
 
 def without_state(settings: Settings, source: Location, destination: Location) -> Settings:
-    """The settings with the journals out of sight, where they are below a folder of the run: they change while it goes
-    on, and are nobody's data."""
-    from sterna.journal.places import journals_folder, state_directory
+    """The settings with journals and manifests out of sight, where they are below a folder of the run: they change while
+    it goes on, and are nobody's data."""
+    from sterna.journal.places import journals_folder, manifests_folder, state_directory
 
-    journals = _real(journals_folder(state_directory(settings.journal.directory)))
+    state = state_directory(settings.journal.directory)
+    ours = [_real(folder).as_posix() for folder in (journals_folder(state), manifests_folder(state))]
     filters = settings.filters
     for location in (source, destination):
         if isinstance(location, LocalPath) and not location.is_stream:
-            inside = _below(journals.as_posix(), _real(location.path).as_posix())
-            if inside:
-                rule = Rule(False, "the journals of runs", "--state-dir", (Pattern((inside + "/", Wild.PATH)),))
+            root = _real(location.path).as_posix()
+            patterns = tuple(Pattern((inside + "/", Wild.PATH)) for one in ours if (inside := _below(one, root)))
+            if patterns:
+                rule = Rule(False, "the journals of runs", "--state-dir", patterns)
                 filters = replace(filters, rules=(rule, *filters.rules))
     return settings if filters is settings.filters else replace(settings, filters=filters)
 

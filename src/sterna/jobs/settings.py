@@ -28,6 +28,15 @@ class Journaling(msgspec.Struct, frozen=True):
     is_kept: bool = True
 
 
+class Manifesting(msgspec.Struct, frozen=True):
+    """An upload leaves a manifest of what is at its destination: beside the data, and in ``file``, empty for the usual
+    place. ``sha256``: with the SHA-256 of each file, for which it is read once more.
+    """
+
+    sha256: bool = False
+    file: str = ""
+
+
 class Settings(msgspec.Struct, frozen=True):
     """The options of a run, assembled by ``cli`` or by the caller of the library; each member says more at its class.
 
@@ -51,6 +60,7 @@ class Settings(msgspec.Struct, frozen=True):
     one_file_system: bool = False
     journal: Journaling = msgspec.field(default_factory=Journaling)
     on_collision: OnCollision = OnCollision.FAIL
+    manifest: Manifesting | None = None
 
     @property
     def escapes(self) -> bool:

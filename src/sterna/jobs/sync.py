@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sterna.jobs.carriers import Carrier, download_carrier, trash_of, upload_carrier
 from sterna.jobs.crew import crew
-from sterna.jobs.job import Flow, Opened, carry_over
+from sterna.jobs.job import Flow, Opened, carry_over, flow_of
 from sterna.jobs.ledger import Ledger
 from sterna.jobs.memory import remembering
 from sterna.jobs.places import check_places, refused_by_memory, with_trash, without_state
+from sterna.jobs.repeat import words_of
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket, open_folder
 from sterna.jobs.source import must_hold_something
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sterna.jobs.deleting import Deleter, Eraser
 
 _ONE = ", or use sterna copy for one object"
+View = Callable[[S3Store], Awaitable[S3Store]]
 
 
 async def sync(
@@ -46,20 +48,26 @@ async def sync(
     flow: Flow = carry_over,
     command: str = "sync",
     decided_by: str = "",
+    view: View | None = None,
 ) -> Summary:
     """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; what the source
     lacks is deleted there where ``settings.deletion`` says so.
 
     ``standby``: where helper processes come from, if any may be had. ``flow``: what is done between the two once they
     are open, and ``command`` what it is called; planning and applying a plan are other flows than a sync's. ``decided_by``
-    is the fingerprint of the filters by which it was decided what is done, if not the settings'.
+    is the fingerprint of the filters by which it was decided what is done, if not the settings'. ``view``: as what a
+    bucket is seen that goes into a folder; it raises SourceUnknown where there is nothing to go by.
 
     Raises SternaError where the run cannot be established (no such folder, bucket, permission); what happens to
     single objects stands in the summary.
     """
-    settings = without_state(with_trash(settings or Settings(), source, destination), source, destination)
+    settings = settings or Settings()
+    words = words_of(settings, source, destination)
+    settings = without_state(with_trash(settings, source, destination), source, destination)
     if isinstance(source, LocalPath) or isinstance(destination, LocalPath):
         check_places(settings, source, destination)  # of two buckets it must be known first whether they share a server
+    if flow is carry_over:
+        flow = flow_of(settings, source, destination)
     tally = tally if tally is not None else Tally()
     stop = stop or Stop()
     ledger = Ledger(command, str(source), str(destination), emit=emit, tally=tally, stop=stop)
@@ -67,7 +75,7 @@ async def sync(
         if isinstance(source, LocalPath) and isinstance(destination, BucketPath):
             sides = _up(source, destination, settings, ledger, stop, standby)
         elif isinstance(source, BucketPath) and isinstance(destination, LocalPath):
-            sides = _down(source, destination, settings, ledger, stop, standby, dry_run=dry_run)
+            sides = _down(source, destination, settings, ledger, stop, standby, dry_run=dry_run, view=view)
         elif isinstance(source, BucketPath) and isinstance(destination, BucketPath):
             sides = _across(source, destination, settings, ledger, stop, dry_run=dry_run)
         else:
@@ -75,7 +83,14 @@ async def sync(
         async with (
             sides as (left, right, carrier),
             remembering(
-                (source, destination), (left, right), settings, ledger, command, dry_run=dry_run, filters=decided_by
+                (source, destination),
+                (left, right),
+                settings,
+                ledger,
+                command,
+                dry_run=dry_run,
+                filters=decided_by,
+                options=words,
             ) as memory,
         ):
             refusals = refused_by_memory(settings, (source, destination), (left, right), memory.remembered, decided_by)
@@ -125,10 +140,13 @@ async def _down(
     standby: Standby | None,
     *,
     dry_run: bool,
+    view: View | None,
 ) -> AsyncIterator[_Sides]:
     tally = ledger.tally
     async with open_bucket(source, settings.source, settings, tally, emit=ledger.heard) as bucket:
-        if settings.deletion is None or not os.path.lexists(destination.path):  # else the guards ask
+        if view is not None:
+            bucket = await view(bucket)
+        elif settings.deletion is None or not os.path.lexists(destination.path):  # else the guards ask
             await must_hold_something(bucket, instead=_ONE)
         with _target_folder(destination, settings, dry_run=dry_run) as folder:
             scout_for(standby, folder, settings)

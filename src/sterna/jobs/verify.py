@@ -71,8 +71,8 @@ async def verify(
     settings = settings or Settings()
     began, tally = time.perf_counter(), Tally()
     async with AsyncExitStack() as opened:
-        one = await opened.enter_async_context(_opened(left, settings.source, settings, tally, emit))
-        other = await opened.enter_async_context(_opened(right, settings.destination, settings, tally, emit))
+        one = await opened.enter_async_context(open_place(left, settings.source, settings, tally, emit))
+        other = await opened.enter_async_context(open_place(right, settings.destination, settings, tally, emit))
         if isinstance(one, S3Store):
             await must_hold_something(one)
         run = _Run(one, other, settings, depth, found)
@@ -175,7 +175,10 @@ class _Run:
 
 
 @asynccontextmanager
-async def _opened(location: Location, side: Side, settings: Settings, tally: Tally, emit: Emit) -> AsyncIterator[Place]:
+async def open_place(
+    location: Location, side: Side, settings: Settings, tally: Tally, emit: Emit
+) -> AsyncIterator[Place]:
+    """A bucket's prefix or a folder, to be listed and read."""
     if isinstance(location, BucketPath):
         async with open_bucket(location, side, settings, tally, emit=emit) as bucket:
             yield bucket

@@ -38,6 +38,7 @@ from sterna.planning.merge import Pair
 from sterna.planning.moments import Moment
 from sterna.planning.patterns import spelling
 from sterna.planning.rules import Rule
+from sterna.stores.beside import without_manifests
 
 _STANDARD = "STANDARD"  # the class of an object whose listing names none
 
@@ -175,7 +176,9 @@ class Filter(msgspec.Struct, frozen=True, dict=True):
         return ""
 
     def visible(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The entries of a listing whose keys are visible: to be asked of both sides, before they are merged."""
+        """The entries of a listing whose keys are visible: to be asked of both sides, before they are merged. Manifests,
+        which earlier runs left beside the data, never are."""
+        entries = without_manifests(entries)
         if self.takes_all_keys:
             return entries
         takes_key = self._takes_key

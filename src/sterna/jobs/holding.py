@@ -1,0 +1,306 @@
+"""Hold a bucket or a folder against a manifest, and tell every difference; nothing is moved."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+
+from sterna.jobs.carriers import download_carrier
+from sterna.jobs.contents import Place, sums_of_object
+from sterna.jobs.settings import Settings
+from sterna.jobs.sides import open_bucket
+from sterna.jobs.source import as_source
+from sterna.jobs.summing import hexadecimal, sums_of_file
+from sterna.jobs.verify import Depth, open_place
+from sterna.model.actions import Action, Verb
+from sterna.model.entry import Entry
+from sterna.model.errors import ObjectChanged, SourceUnknown, SternaError
+from sterna.model.events import Emit, Tally, ignore
+from sterna.model.location import LocalPath, Location
+from sterna.model.outcomes import Status
+from sterna.model.stop import Stop
+from sterna.model.units import printable
+from sterna.moving.buffers import Buffers
+from sterna.moving.disk import Disk
+from sterna.planning.holding import NOT_VOUCHED, Chooser, Held, Holding, Judgement, Sample, by_listing, by_sums
+from sterna.planning.manifest import FAILED, KEPT, Head, ManifestFile, Row
+from sterna.planning.merge import Pair, pairs
+from sterna.planning.unknown import Unknown
+from sterna.stores.local import LocalStore
+from sterna.stores.s3 import OneObject, S3Store, mtime_of
+
+
+class HeldAgainst(msgspec.Struct, kw_only=True):
+    """What came of it. ``skipped`` are names left out by rule, and, of a folder, what the manifest says the source had no
+    more. ``sampled`` were read back, chosen by ``seed``; ``is_complete`` is what the manifest says of itself.
+    """
+
+    manifest: str
+    location: str
+    depth: Depth
+    root: str
+    count: int
+    is_complete: bool
+    run: str
+    created: str
+    equal: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    sampled: int = 0
+    seed: int | None = None
+    equal_bytes: int = 0
+    requests: int = 0
+    elapsed_s: float = 0.0
+    is_equal: bool = False
+
+
+async def hold(
+    manifest: Location,
+    location: Location,
+    settings: Settings | None = None,
+    *,
+    depth: Depth = Depth.LISTED,
+    sample: Sample | None = None,
+    seed: int = 0,
+    found: Callable[[Sequence[Holding]], None],
+    emit: Emit = ignore,
+) -> HeldAgainst:
+    """Compare what is below a location with a manifest, which is found whole first. ``found`` is told every key.
+
+    ``sample`` of the objects are read back, whatever the ``depth``; the same ``seed`` chooses the same. The manifest is
+    reached by the settings' source, the location by their destination. Raises ManifestUnusable for a manifest that is not
+    whole, SourceUnknown where there is none or the location cannot be listed.
+    """
+    settings = settings or Settings()
+    began, tally = time.perf_counter(), Tally()
+    async with AsyncExitStack() as opened:
+        path = await opened.enter_async_context(_here(manifest, settings, tally, emit))
+        file = opened.enter_context(await asyncio.to_thread(ManifestFile.open, path))
+        place = await opened.enter_async_context(open_place(location, settings.destination, settings, tally, emit))
+        chooser = Chooser(sample.of(file.end.count) if sample else 0, file.end.count, seed)
+        run = _Run(file, place, settings, depth, chooser, found)
+        try:
+            await run.compare()
+        finally:
+            run.close()
+        head: Head = file.head
+        counts = run.counts
+        return HeldAgainst(
+            manifest=str(manifest),
+            location=str(location),
+            depth=depth,
+            root=file.root,
+            count=file.end.count,
+            is_complete=file.end.complete,
+            run=head.run,
+            created=head.created,
+            equal=counts[Held.EQUAL],
+            different=counts[Held.DIFFERENT],
+            missing=counts[Held.MISSING],
+            extra=counts[Held.EXTRA],
+            unknown=counts[Held.UNKNOWN],
+            skipped=run.skipped,
+            sampled=run.sampled,
+            seed=seed if sample else None,
+            equal_bytes=run.equal_bytes,
+            requests=tally.requests,
+            elapsed_s=time.perf_counter() - began,
+            is_equal=sum(counts.values()) == counts[Held.EQUAL] and not run.unknown.failed,
+        )
+
+
+class _Run:
+    """One comparison of an open place with a manifest. Memory holds a page of each."""
+
+    def __init__(
+        self,
+        file: ManifestFile,
+        place: Place,
+        settings: Settings,
+        depth: Depth,
+        chooser: Chooser,
+        found: Callable[[Sequence[Holding]], None],
+    ) -> None:
+        self._file = file
+        self._place = place
+        self._filters = settings.filters
+        self._depth = depth
+        self._chooser = chooser
+        self._found = found
+        self._rows: dict[str, tuple[Row, bool]] = {}  # those in the merge, and whether they are chosen
+        self._buffers = Buffers(settings.limits.max_memory)
+        self._disk = Disk()
+        self._ended = threading.Event()
+        self.unknown = Unknown()
+        self.counts = dict.fromkeys(Held, 0)
+        self.equal_bytes = self.skipped = self.sampled = 0
+
+    def close(self) -> None:
+        """End what is still being read, and wait for it."""
+        self._ended.set()
+        self._disk.close()
+
+    async def compare(self) -> None:
+        said, there = self._said(), self._there()
+        async with aclosing(said), aclosing(there):
+            async for both in pairs(said, there):
+                page = self._filters.chosen(both)
+                held = await asyncio.gather(*(self._held(pair) for pair in page))
+                self._tell([one for one in held if one is not None])
+                for entry, _ in both:
+                    if entry is not None:
+                        del self._rows[entry.key]
+
+    def _tell(self, held: Sequence[Holding]) -> None:
+        for one in held:
+            self.counts[one.verdict] += 1
+            if one.verdict is Held.EQUAL and one.entry is not None:
+                self.equal_bytes += one.entry.size
+        if held:
+            self._found(held)
+
+    async def _said(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """The manifest's rows as entries."""
+        for page in self._file.pages():
+            entries = []
+            for row in page:
+                is_chosen = row.state != FAILED and self._chooser.takes_next()
+                self._rows[row.key] = row, is_chosen
+                entries.append(Entry(row.key, row.size or 0, mtime_of(row.mtime) or 0, row.etag))
+            visible = self._filters.visible(entries)
+            if len(visible) < len(entries):
+                for key in {entry.key for entry in entries} - {entry.key for entry in visible}:
+                    del self._rows[key]
+            if visible:
+                yield visible
+
+    async def _there(self) -> AsyncGenerator[Sequence[Entry], None]:
+        """The place's pages, without what the filters leave out by name."""
+        filters = self._filters
+        try:
+            async for page in self._place.pages():
+                if page.troubles:
+                    self.unknown.add(page.troubles, filters.concerns)
+                    concerned = [one for one in page.troubles if filters.concerns(one)]
+                    self.skipped += sum(one.skipped for one in concerned)
+                    because = "it could not be listed here: "
+                    self._tell([
+                        Holding(Held.UNKNOWN, one.key, because + one.reason) for one in concerned if not one.skipped
+                    ])  # fmt: skip
+                if shown := filters.visible(page.entries):
+                    yield shown
+        except SternaError as error:
+            told = as_source(error)
+            if told is error:
+                raise
+            raise told from error
+
+    async def _held(self, pair: Pair) -> Holding | None:
+        """What is known of one key; None where a folder lacks what its source lacked already."""
+        said, entry = pair
+        if said is None:
+            assert entry is not None
+            return Holding(Held.EXTRA, entry.key, "the manifest does not name it", None, entry)
+        row, is_chosen = self._rows[said.key]
+        if entry is None:
+            return self._lacking(row)
+        try:
+            verdict, because = await self._judged(row, entry, reads=is_chosen or self._depth is Depth.READ)
+        except SternaError as error:
+            verdict, because = Held.UNKNOWN, error.sentence
+        self.sampled += is_chosen
+        return Holding(verdict, row.key, because, row, entry, is_chosen)
+
+    def _lacking(self, row: Row) -> Holding | None:
+        if row.state == FAILED:
+            return Holding(NOT_VOUCHED[0], row.key, NOT_VOUCHED[1], row)
+        if self.unknown.covers(row.key):
+            return Holding(Held.UNKNOWN, row.key, "it could not be listed here", row)
+        if isinstance(self._place, LocalStore) and (row.state == KEPT or row.key.endswith("/")):
+            self.skipped += 1  # its folder had it no more; and a key that stands for a folder is no file
+            return None
+        return Holding(Held.MISSING, row.key, "the manifest names it, and it is not there", row)
+
+    async def _judged(self, row: Row, entry: Entry, *, reads: bool) -> Judgement:
+        listed = by_listing(row, entry)
+        if listed is not None and (listed[0] is not Held.EQUAL or not entry.size):
+            return listed
+        if isinstance(self._place, LocalStore):
+            if listed is not None and not reads and self._depth is Depth.LISTED:
+                return listed
+            names = [name for name, value in (("CRC64NVME", row.crc64nvme), ("SHA256", row.sha256)) if value]
+            sums, identity = await self._disk.slow(sums_of_file, self._place, entry.key, names, self._ended)
+            if identity.size != entry.size:
+                raise _changed(entry.key)
+            verdict, because = by_sums(row, _written(sums))
+            another = "" if listed is not None else "; its time is another"
+            return verdict, because + another
+        if reads:
+            return by_sums(row, await self._read(self._place, entry, row))
+        if listed is not None and self._depth is Depth.LISTED:
+            return listed
+        return await self._looked(self._place, row, entry, is_same_etag=listed is not None)
+
+    async def _looked(self, bucket: S3Store, row: Row, entry: Entry, *, is_same_etag: bool) -> Judgement:
+        """By the sums that the server shows of an object."""
+        look = await bucket.head(entry.key)
+        if look is None or look.entry.size != entry.size:
+            raise _changed(entry.key)
+        sums = {look.checksum_name: look.checksum} if look.whole else {}
+        sha256 = look.headers.get(b"x-amz-checksum-sha256", b"").decode("latin-1")
+        if sha256 and "-" not in sha256:
+            sums["SHA256"] = hexadecimal(sha256)
+        verdict, because = by_sums(row, sums)
+        is_same_etag |= look.entry.etag == row.etag  # some servers list other ETags than their objects have
+        if verdict is Held.UNKNOWN and is_same_etag:
+            return Held.EQUAL, "same size and ETag; the server shows no checksum that the manifest has"
+        another = "" if is_same_etag else "; its ETag is another"
+        if row.version and look.version and row.version != look.version:
+            another += "; it is another version"
+        return verdict, because + another
+
+    async def _read(self, bucket: S3Store, entry: Entry, row: Row) -> dict[str, str]:
+        """The sums of what an object holds."""
+        names = [name for name, value in (("CRC64NVME", row.crc64nvme), ("SHA256", row.sha256)) if value]
+        return _written(await sums_of_object(bucket, entry, names, self._buffers, self._disk))
+
+
+def _written(sums: dict[str, str]) -> dict[str, str]:
+    """Sums as the manifest writes them."""
+    return {name: hexadecimal(value) if name == "SHA256" else value for name, value in sums.items()}
+
+
+@asynccontextmanager
+async def _here(manifest: Location, settings: Settings, tally: Tally, emit: Emit) -> AsyncIterator[Path]:
+    """A manifest as a file of this machine; one in a bucket is fetched for as long as it is used."""
+    if isinstance(manifest, LocalPath):
+        yield manifest.path
+        return
+    shown = printable(str(manifest))
+    name = manifest.path.rpartition("/")[2] or "manifest"
+    async with open_bucket(manifest, settings.source, settings, tally, emit=emit) as bucket:
+        single = OneObject(bucket.client, manifest, bucket.own_headers, full=manifest.path)
+        found = await single.look(manifest.path) if manifest.path else None
+        if found is None:
+            raise SourceUnknown(f"{shown} is no object; give the whole key of a manifest.")
+        with TemporaryDirectory(prefix="sterna-") as folder, LocalStore.open(Path(folder)) as store:
+            async with download_carrier(single, store, settings, tally, Stop()) as carrier:
+                entry = msgspec.structs.replace(found, key=name)
+                [outcome] = await carrier.move([Action(Verb.DOWNLOAD, name, "the manifest", entry)])
+            if outcome.status is not Status.DONE:
+                raise SourceUnknown(f"The manifest {shown} could not be fetched: {outcome.error}")
+            yield Path(folder) / name
+
+
+def _changed(key: str) -> ObjectChanged:
+    return ObjectChanged(f"{printable(key)} was changed while it was compared.", key=key)
