@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ def test_kill_9_without_a_state_file_then_all_is_looked_at_and_only_the_missing_
     there = set(bucket.contents())
     front.forget()
     verb, *options = how
+    listed, shown = sterna("runs").out, sterna("runs", "show").out
+    assert "it was killed, and how much it did is not known; sterna retry" in listed
+    assert "cut off: it was killed, and how much it did is not known" in shown
+    assert "moved" not in listed + shown
     again = sterna(verb, *((source, bucket.url("p"), "--no-manifest") if verb == "backup" else ()), *options)
     assert again.code == 0, again.err
     assert "ended before all was listed, so what it left is not known: everything is looked at" in again.err
@@ -117,14 +122,50 @@ def test_failures_stand_in_the_state_file_and_are_sent_by_retry(
 
     front.remove(refused)
     front.forget()
+    shown = sterna("runs", "show")
+    assert f"sterna retry {shown.out.split()[1]} does what it left" in shown.out
+    named = [line for line in shown.out.splitlines() if line.startswith("failed ")]
+    assert len(named) >= len(bad)
+    assert all(any(line.endswith(error) for error in errors) for line in named if " manifest " not in line), named
     done = sterna("retry", "--state-file", path, "--json", cwd=tmp_path)
     assert (done.code, summary(done)["uploaded"]) == (0, len(bad)), done.err
+    assert {summary(done)["command"], json.loads(done.out.splitlines()[0])["command"]} == {"backup"}
+    listed = [json.loads(line) for line in sterna("runs", "--json").out.splitlines()]
+    assert {one["options"]["source"] for one in listed} == {str(source)}
+    assert listed[0]["options"]["told"]["upload"]["storage_class"] == "STANDARD_IA"
     assert {one["key"] for one in records(done)} == bad
     assert {one.headers["x-amz-storage-class"] for one in front.requests_of("Put")} == {"STANDARD_IA"}
     assert state(path, source) == dict.fromkeys(FILES, 1)
     nothing = sterna("retry")
     assert (nothing.code, nothing.out.count("\n")) == (0, 1)
     assert nothing.verdict.startswith("Nothing is left to do of the run ")
+    again = sterna("backup", source, bucket.url("p"), "--state-file", path, "--crashrun")
+    assert (again.code, again.out.count("\n"), "Nothing is left" in again.err) == (0, 1, False)
+
+
+def test_a_state_file_goes_with_one_destination(
+    sterna: Sterna, front: Front, bucket: Bucket, source: Path, tmp_path: Path
+) -> None:
+    """By the 1s of a state file of another place nothing is left to do; and by the last run it would go elsewhere."""
+    path, other = tmp_path / "a.json", tmp_path / "b.json"
+    refused = front.fault("Put", kind=f.ACCESS_DENIED, nth="always", key=re.compile("a/d0/.*"))
+    first = sterna("backup", source, bucket.url("a"), "--state-file", path, "--no-manifest")
+    assert first.code == 1
+    front.remove(refused)
+    wrong = sterna("backup", source, bucket.url("c"), "--state-file", path, "--crashrun")
+    assert (wrong.code, len(wrong.err.strip().splitlines())) == (2, 1)
+    assert f"of a backup to {bucket.url('a')} at" in wrong.err
+    assert bucket.url("c") in wrong.err
+    assert sterna("backup", source, bucket.url("b"), "--state-file", other, "--no-manifest").code == 0
+    front.forget()
+    again = sterna("retry", "--state-file", path)
+    assert again.code == 0, again.err
+    assert f"is tried again: {source} → {bucket.url('a')} at" in again.err
+    assert {one.key.split("/")[0] for one in front.requests_of("Put")} == {"a"}
+    assert len(bucket.contents("a/")) == len(FILES)
+    assert bucket.contents("c/") == {}
+    nobody = sterna("retry", "--state-file", shutil.copy(path, tmp_path / "copy.json"))
+    assert (nobody.code, "knows a run that kept the state file" in nobody.err) == (2, True)
 
 
 def test_a_backup_makes_its_bucket_and_leaves_a_manifest(sterna: Sterna, bucket: Bucket, source: Path) -> None:
@@ -159,14 +200,16 @@ def test_large_files_go_in_one_request_with_their_md5(
     [
         (("--single-part-max", "1MiB"), "--single-part-max is for --md5"),
         (("--md5", "--single-part-max", "6GiB"), "more than 5.0 GiB, the most that S3 takes in one request"),
-        (("--compare", "size"), "--compare size proves nothing"),
+        (("--compare", "size"), "'size' is not one of 'auto', 'checksum'"),
+        (("--no-fsync",), "No such option"),
+        (("--on-collision", "skip"), "'skip' is not 'escape'"),
         (("--state-file", ""), "--state-file is empty"),
         (("--no-manifest", "--sha256"), "--sha256 is for the manifest, which --no-manifest leaves out"),
         (("--no-journal", "--manifest-file", "x"), "which --no-journal leaves out"),
         (("--no-journal", "--retry-failed"), "--retry-failed goes by the journal or by a state file"),
         (("--delete",), "No such option"),
         (("--state-file", "notes"), "no state file"),
-        (("--state-file", "none", "--crashrun"), "There is no state file"),
+        (("--state-file", "none/none", "--crashrun"), "there is no such folder"),
     ],
 )
 def test_what_contradicts_itself_is_refused_in_one_sentence(

@@ -47,7 +47,7 @@ def test_bucket_and_folder_are_held_against_the_manifest(
         done = sterna("verify", "--manifest", tmp_path / "m", place, *filter(None, [how]))
         assert done.code == 0, done
         assert re.fullmatch(
-            r"Equal: 4 equal \(9\.0 MiB\), by .*; the manifest of 4 has the root [0-9a-f]{64}\.", done.verdict
+            r"Equal: 4 equal \(9\.0 MiB\), by .*; the manifest of 4 objects has the root [0-9a-f]{64}\.", done.verdict
         )
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import sterna
+from sterna.jobs.looking import Depth
 from sterna.jobs.settings import Settings
-from sterna.jobs.verify import Depth, Verified, verify
+from sterna.jobs.verify import Verified, verify
 from sterna.model.errors import SourceUnknown
 from sterna.model.events import Event, Notice, Summary
 from sterna.model.location import LocalPath

@@ -193,6 +193,43 @@ def test_an_upload_whose_id_was_never_heard_of_is_given_up_h94(large: Large) -> 
     assert large.bucket.uploads() == []
 
 
+def test_a_rivals_upload_is_left_alone_where_an_answer_never_came_h94(large: Large) -> None:
+    lost = large.front.fault("CreateMPU", kind=DOWN, nth="always")
+    assert large.up().failed == 1
+    large.front.remove(lost)
+    rivals = large.bucket.create_upload("p/large")
+    large.bucket.put_part("p/large", rivals, 1, bytes(PART))
+    assert large.up().exit_code == 0
+    assert [one.upload_id for one in large.bucket.uploads()] == [rivals]
+
+
+def test_an_upload_that_was_found_is_nobodys_to_abort_h94(large: Large) -> None:
+    large.cut_off()
+    shutil.rmtree(large.state)
+    [found] = large.bucket.uploads()
+
+    def edit(_: object) -> None:
+        large.write(noise(SIZE, seed=5), LONG_AGO_NS + 10**12)
+
+    large.front.before("UploadPart", call=edit)
+    assert large.up().exit_code == 0
+    assert large.bucket.contents("p/") == {"p/large": large.path.read_bytes()}
+    assert large.bucket.uploads() == [found]
+
+
+def test_a_found_upload_that_was_joined_unseen_gets_its_headers_with_the_next_run(large: Large) -> None:
+    large.cut_off()
+    shutil.rmtree(large.state)
+    settings = replace(large.settings, upload=UploadOptions(content_type="text/x-other"))
+    unseen = large.front.fault("Head", kind=DOWN, nth="always")
+    assert large.up(settings).failed == 1
+    large.front.remove(unseen)
+    assert (large.bucket.head("p/large") or {})["content-type"] != "text/x-other"
+    assert (large.up(settings).exit_code, large.bucket.uploads()) == (0, [])
+    assert (large.bucket.head("p/large") or {})["content-type"] == "text/x-other"
+    assert large.up(settings).kept == 1
+
+
 def test_an_upload_whose_file_is_gone_is_given_up_by_a_clean_run_h94(large: Large) -> None:
     large.cut_off()
     large.path.unlink()

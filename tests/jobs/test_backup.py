@@ -22,6 +22,7 @@ from sterna.model.errors import AccessDenied, WrongSetting
 from sterna.model.events import Event, ObjectsEnded, Summary
 from sterna.model.location import parse_location
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.stop import Stop
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.planning.collide import OnCollision
 from sterna.planning.compare import Compare
@@ -414,7 +415,8 @@ def test_what_is_gone_since_is_named_and_no_failure(fronted_backups: Backups, fr
     assert fronted_backups.kept().failed == 1
     (fronted_backups.folder / "b" / "c").unlink()
     summary = fronted_backups.kept(retries_failed=True)
-    assert (summary.exit_code, summary.skipped) == (0, 1)
+    assert (summary.exit_code, summary.skipped, summary.gone) == (0, 1, 1)
+    assert summary.verdict == "There was nothing to move. 1 object is skipped: not at the source any more."
     assert fronted_backups.outcomes["b/c"].status is Status.SKIPPED
     assert fronted_backups.records()["b/c"] == (0, "is not at the source any more, so nothing was sent")
 
@@ -438,9 +440,66 @@ def test_what_is_no_state_file_stops_the_run_before_anything_is_asked(
     assert front.count() == 0
 
 
-def test_a_state_file_to_go_by_must_be_there(backups: Backups) -> None:
-    with pytest.raises(WrongSetting, match="There is no state file"):
-        backups.kept(retries_failed=True)
+def test_a_state_file_that_is_not_there_yet_is_begun_and_all_is_looked_at(backups: Backups) -> None:
+    """A run that was killed at its start has left none, and a script goes on with --crashrun in any case."""
+    summary = backups.kept(retries_failed=True)
+    assert (summary.exit_code, summary.uploaded) == (0, 3)
+    assert re.match("There is no state file .* yet, so it is begun: everything is looked at", summary.notices[0])
+    assert len(backups.records()) == 3
+
+
+@pytest.mark.parametrize("retries_failed", [True, False])
+def test_a_state_file_of_another_destination_is_refused_before_anything_is_asked(
+    fronted_backups: Backups, front: Front, bucket: Bucket, retries_failed: bool
+) -> None:
+    """Its 1s are of objects elsewhere: by them nothing would be left to do here."""
+    assert fronted_backups.kept().exit_code == 0
+    was, there = fronted_backups.state.read_bytes(), fronted_backups.url
+    front.forget()
+    fronted_backups.url = f"s3://never-made-{os.getpid()}/q"
+    with pytest.raises(WrongSetting) as refused:
+        fronted_backups.kept(retries_failed=retries_failed)
+    assert there in refused.value.sentence
+    assert fronted_backups.url in refused.value.sentence
+    assert (refused.value.exit_code, front.count(), fronted_backups.state.read_bytes()) == (2, 0, was)
+
+
+def test_the_same_bucket_name_at_another_server_is_another_destination(fronted_backups: Backups, front: Front) -> None:
+    assert fronted_backups.kept().exit_code == 0
+    other = Front(front.upstream)
+    try:
+        side = fronted_backups.settings.destination
+        there = replace(side, addressing=replace(side.addressing, urls=(other.endpoint_url,)))
+        with pytest.raises(WrongSetting, match=f"state file of a backup to .*{front.endpoint_url}"):
+            fronted_backups(Backup(str(fronted_backups.state), retries_failed=True), Settings(destination=there))
+        assert other.count() == 0
+    finally:
+        other.close()
+
+
+def test_a_list_that_does_not_say_to_where_is_not_believed(backups: Backups, bucket: Bucket) -> None:
+    """Others write such lists: all in it may have been uploaded to another place."""
+    records = [{"filepath": str(backups.folder / name), "filename": Path(name).name, "uploadedSuccess": 1}
+               for name in ("a", "b/c", "d")]  # fmt: skip
+    backups.state.write_text(json.dumps(records))
+    summary = backups.kept(retries_failed=True)
+    assert (summary.exit_code, summary.uploaded) == (0, 3)
+    assert "does not say to where its files were uploaded: everything is looked at" in summary.notices[0]
+    assert sorted(bucket.keys()) == ["p/a", "p/b/c", "p/d"]
+    assert {one["destination"] for one in json.loads(backups.state.read_bytes())} == {
+        f"{backups.url} at {bucket.oracle.server.endpoint_url}"
+    }
+
+
+def test_in_a_bucket_that_had_to_be_made_again_nothing_is_taken_for_done(backups: Backups, bucket: Bucket) -> None:
+    made = bucket.oracle.bucket(f"again-{os.getpid()}")
+    backups.url = made.url("p")
+    assert backups.kept().uploaded == 3
+    made.remove()
+    summary = backups.kept(retries_failed=True)
+    assert (summary.exit_code, summary.uploaded) == (0, 3)
+    assert "The bucket is new" in summary.notices[0]
+    made.remove()
 
 
 def test_one_that_cannot_be_kept_true_fails_the_run(fronted_backups: Backups, front: Front) -> None:
@@ -456,6 +515,20 @@ def test_one_that_cannot_be_kept_true_fails_the_run(fronted_backups: Backups, fr
     summary = fronted_backups.kept()
     assert (summary.exit_code, summary.uploaded) == (1, 3)
     assert summary.verdict.startswith("INCOMPLETE: The state file ")
+
+
+def test_of_what_a_signal_left_the_state_file_says_so(fronted_backups: Backups, front: Front) -> None:
+    small = replace(fronted_backups.settings, limits=Limits(workers=1))
+    ends = parse_location(str(fronted_backups.folder)), parse_location(fronted_backups.url)
+
+    async def run() -> Summary:
+        stop, loop = Stop(), asyncio.get_running_loop()
+        front.after("Put", call=lambda _: loop.call_soon_threadsafe(stop.request, "by SIGTERM", 143))
+        return await backup(*ends, small, Backup(str(fronted_backups.state)), stop=stop)
+
+    assert asyncio.run(run()).left
+    left = {error for is_there, error in fronted_backups.records().values() if not is_there}
+    assert left == {"left, since the run was ended by SIGTERM"}
 
 
 def test_the_library_backs_up(backups: Backups, bucket: Bucket) -> None:

@@ -258,6 +258,43 @@ def test_what_the_source_has_no_more_stays_in_the_manifest_as_kept(runs: Runs) -
     assert list(runs.manifest()[1]) == ["a"], "nor is what was replaced"
 
 
+def test_what_is_below_something_unreadable_is_not_taken_for_deleted(runs: Runs) -> None:
+    """Nobody knows whether the source has it still: the manifest says so, and counts it apart."""
+    runs.put("a")
+    runs.put("d/x")
+    gone = runs.put("b")
+    _, before = runs.manifest()
+    (runs.here / "d" / "x").unlink()
+    (runs.here / "d").rmdir()
+    (runs.here / "d").symlink_to("d")
+    gone.unlink()
+    (runs.here / os.fsdecode(b"odd\xff")).mkdir()
+    summary = runs.up(replace(runs.settings, symlinks="follow"))
+    assert summary.manifest is not None
+    assert not summary.manifest.is_complete
+    rows = rows_of(Path(summary.manifest.path))
+    assert rows["d/x"] == replace(before["d/x"], state="unread")
+    assert {key: row.state for key, row in rows.items()} == {
+        "a": "", "b": "kept", "d": "failed", "d/x": "unread", "odd\\xff/": "failed",
+    }  # fmt: skip
+    told = summary.notices[-1]
+    assert told.startswith(
+        "The manifest of 3 objects (1 of them deleted from the source, and kept from earlier runs; 1 "
+    )
+    assert "it is not complete (1 folder could not be read; what is in it is not counted)" in told
+
+
+def test_where_manifests_are_kept_no_data_goes(runs: Runs) -> None:
+    runs.put("a")
+    for place in ("p/.sterna/manifests", "p/.sterna/manifests/x", ".sterna/manifests"):
+        ends = parse_location(str(runs.here)), parse_location(runs.bucket.url(place))
+        with pytest.raises(WrongSetting, match="is where Sterna keeps manifests"):
+            asyncio.run(sync(*ends, runs.settings))
+    assert runs.bucket.listing() == []
+    ends = parse_location(str(runs.here)), parse_location(runs.bucket.url("p/.sterna/x"))
+    assert asyncio.run(sync(*ends, runs.settings)).exit_code == 0
+
+
 def test_deleted_objects_are_not_in_the_manifest(runs: Runs) -> None:
     runs.put("a")
     path = runs.put("b")
@@ -302,7 +339,8 @@ def test_a_manifest_that_is_not_beside_the_data_fails_the_run(fronted_runs: Runs
     front.fault("Put", key=re.compile(r"p/\.sterna/.*"), nth="always", kind=f.Lie())
     summary = fronted_runs.up()
     assert (summary.exit_code, summary.uploaded, summary.manifest) == (1, 1, None)
-    assert summary.failures[0].verb == "manifest"
+    assert (summary.failed, summary.failures[0].verb) == (0, "manifest"), "it is no object of the data"
+    assert summary.verdict == "INCOMPLETE: the one object is in place, but not the manifest; why is named above."
     assert "not beside the data" in summary.failures[0].error
     [here] = (state / "manifests").iterdir()
     assert list(rows_of(here)) == ["a"]

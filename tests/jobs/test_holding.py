@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sterna.jobs.holding import HeldAgainst, hold
+from sterna.jobs.looking import Depth
 from sterna.jobs.settings import Deletion, Manifesting, Settings
 from sterna.jobs.sync import sync
-from sterna.jobs.verify import Depth
 from sterna.model.errors import ManifestUnusable, SourceUnknown
 from sterna.model.location import parse_location
 from sterna.planning.filters import Filter
@@ -40,11 +41,16 @@ class Evidence:
             os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
         self.manifest = self.up()
 
-    def up(self) -> str:
+    def put_away(self, name: str) -> None:
+        """Back up a folder with one file in it, and remove it."""
+        (self.here / name).mkdir()
+        (self.here / name / "x").write_bytes(b"x")
+        self.up()
+        shutil.rmtree(self.here / name)
+
+    def up(self, **more: str) -> str:
         """Back it up; gives where the manifest is."""
-        settings = Settings(
-            source=self.settings.source, destination=self.settings.destination, manifest=Manifesting(sha256=True)
-        )
+        settings = replace(self.settings, manifest=Manifesting(sha256=True), **more)
         ends = parse_location(str(self.here)), parse_location(self.bucket.url("p"))
         summary = asyncio.run(sync(*ends, settings))
         assert summary.manifest is not None
@@ -179,11 +185,20 @@ def test_what_the_filters_leave_out_is_not_looked_at(evidence: Evidence) -> None
     assert list(found) == NAMES[10:]
 
 
-def test_what_the_source_had_no_more_may_be_absent_in_a_folder_and_not_in_the_bucket(evidence: Evidence) -> None:
+def test_what_was_deleted_from_the_source_may_be_absent_there_and_nowhere_else(
+    evidence: Evidence, tmp_path: Path
+) -> None:
+    """A restore brings it, so that a restored folder without it lacks something."""
+    shutil.copytree(evidence.here, tmp_path / "restored")
     (evidence.here / "f07").unlink()
     evidence.manifest = evidence.up()
-    held, _ = evidence.held(str(evidence.here))
-    assert (held.is_equal, held.equal, held.skipped) == (True, 19, 1)
+    held, found = evidence.held(str(evidence.here))
+    assert (held.is_equal, held.equal, held.gone, held.missing, held.skipped) == (True, 19, 1, 0, 0)
+    assert found["f07"].because == "it was deleted from the source before that backup"
+    assert evidence.held(str(tmp_path / "restored"))[0].equal == 20
+    (tmp_path / "restored" / "f07").unlink()
+    held, _ = evidence.held(str(tmp_path / "restored"))
+    assert (held.is_equal, held.equal, held.gone, held.missing, held.skipped) == (False, 19, 0, 1, 0)
     assert evidence.held()[0].equal == 20
     evidence.bucket.delete("p/f07")
     assert evidence.told() == ["missing: f07: the manifest names it, and it is not there"]
@@ -196,14 +211,30 @@ def test_what_failed_is_not_vouched_for(evidence: Evidence) -> None:
     assert (held.is_equal, held.is_complete, held.unknown, held.equal) == (False, False, 1, 20)
 
 
+def test_a_folder_that_the_backup_could_not_read_is_told_of_and_what_is_missing_of_it_is_missing(
+    evidence: Evidence, tmp_path: Path
+) -> None:
+    evidence.put_away("d")
+    (evidence.here / os.fsdecode(b"odd\xff")).mkdir()
+    (evidence.here / "d").symlink_to("d")
+    evidence.manifest = evidence.up(symlinks="follow")
+    held, found = evidence.held()
+    assert (held.is_equal, held.equal, held.unknown, held.unread_folders) == (False, 21, 2, 1)
+    assert found["odd\\xff/"].because == "the backup could not read this folder; what is in it is not counted"
+    shutil.copytree(evidence.here, tmp_path / "copy", ignore=shutil.ignore_patterns("d", "odd*"))
+    assert "missing: d/x: the manifest names it, and it is not there" in evidence.told(str(tmp_path / "copy"))
+
+
 def test_a_manifest_that_is_not_whole_is_refused_before_anything_is_looked_at(evidence: Evidence) -> None:
     path = Path(evidence.manifest)
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ManifestUnusable, match="cut"):
         evidence.held()
     evidence.bucket.put("p/broken", path.read_bytes())
-    with pytest.raises(ManifestUnusable, match="cut"):
+    with pytest.raises(ManifestUnusable, match="cut") as raised:
         evidence.held(manifest=evidence.bucket.url("p/broken"))
+    assert raised.value.sentence.startswith(f"The manifest {evidence.bucket.url('p/broken')} is damaged: ")
+    assert raised.value.sentence.endswith("keeps one in its state folder, manifests/broken.")
 
 
 def test_a_manifest_or_a_place_that_is_not_there(evidence: Evidence, tmp_path: Path) -> None:

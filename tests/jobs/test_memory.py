@@ -11,11 +11,12 @@ import pytest
 from msgspec.structs import replace
 
 from sterna.jobs.apply import apply
+from sterna.jobs.backup import backup
 from sterna.jobs.copy import copy
 from sterna.jobs.history import history
 from sterna.jobs.job import Opened, carry_over
 from sterna.jobs.plan import plan
-from sterna.jobs.settings import Deletion, Journaling, Settings
+from sterna.jobs.settings import Deletion, Journaling, Manifesting, Settings
 from sterna.jobs.sync import sync
 from sterna.jobs.usual import file_system, mounts_below
 from sterna.journal import questions
@@ -482,3 +483,39 @@ def test_what_old_runs_left_goes_with_the_next_one(runs: Runs) -> None:
     runs.up()
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT count(*) FROM outcomes").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("how", ["killed", "failed"])
+def test_what_arrived_behind_a_run_that_was_cut_off_is_found_h54(runs: Runs, how: str) -> None:
+    """The server stores an older version when nobody waits for it any more: then the object is the younger one."""
+    runs.put("a", "one")
+    runs.put("b", "bee")
+    assert runs.up().uploaded == 2
+    path = runs.put("a", "two", mtime_ns=LONG_AGO_NS + 10**12)
+    [file] = journals(runs.state)
+    with reading(file) as connection:
+        route = questions.route_of(connection)
+    journal = Journal.open(route, runs.state, command="sync")
+    run = journal.begin()
+    run.depart(["a"])
+    if how == "failed":
+        run.record([Outcome("upload", "a", Status.FAILED, error="The server did not answer.")])
+        run.land(1)
+    assert asyncio.run(journal.flushed())
+    journal.close()
+    runs.bucket.put("p/a", b"old", {"x-amz-meta-mtime": "1.5"})
+    assert path.read_text() == "two"
+    assert runs.up().uploaded == 1
+    assert runs.bucket.contents("p/") == {"p/a": b"two", "p/b": b"bee"}
+    assert (runs.up().kept, runs.moved()) == (2, {})
+
+
+def test_what_only_sizes_and_times_told_is_no_proof_for_a_backup_h23(runs: Runs) -> None:
+    runs.bucket.put("p/a", b"BBBB")
+    runs.put("a", "AAAA")
+    runs.put("b", "bee")
+    assert (runs.up().uploaded, runs.up().uploaded) == (1, 0)  # as a sync goes by size and time
+    ends = parse_location(str(runs.here)), parse_location(runs.bucket.url("p"))
+    summary = asyncio.run(backup(*ends, replace(runs.settings, manifest=Manifesting())))
+    assert (summary.exit_code, summary.uploaded, summary.kept) == (0, 1, 1)
+    assert runs.bucket.contents("p/")["p/a"] == b"AAAA"

@@ -143,7 +143,8 @@ def test_what_is_not_as_the_manifest_says_fails_by_name(
     assert (summary.exit_code, summary.downloaded, summary.failed) == (1, 1, 2)
     errors = {one.key: one.error for one in summary.failures}
     assert errors["a"].startswith("a is not what the manifest says: CRC64NVME differs")
-    assert errors["b"] == "b: the manifest names it, and the bucket does not have it."
+    assert errors["b"].startswith("b: the manifest names it, and the bucket does not have it; ")
+    assert all(way in errors["b"] for way in ("--at TIME", "--no-manifest", "a new backup"))
 
 
 def test_what_was_stored_after_the_manifest_is_told_and_no_failure(
@@ -151,9 +152,35 @@ def test_what_was_stored_after_the_manifest_is_told_and_no_failure(
 ) -> None:
     bucket.put("p/a", b"later")
     bucket.put("p/c", b"new")
-    summary = sterna.restore(bucket.url("p"), tmp_path / "t", settings=settings(fronted))
-    assert (summary.exit_code, tree(tmp_path / "t")) == (0, {"a": b"later", "b": b"22", "c": b"new"})
-    assert "1 object as it says; 1 object stored after it, of which it knows nothing." in summary.notices[0]
+    target = plant(tmp_path / "t", {"mine": b"was here"})
+    events: list[Event] = []
+    summary = sterna.restore(bucket.url("p"), target, settings=settings(fronted), on_event=events.append)
+    assert (summary.exit_code, tree(target)) == (0, {"a": b"later", "b": b"22", "c": b"new", "mine": b"was here"})
+    assert (summary.downloaded, summary.kept) == (3, 0)
+    told = "1 object as it says; 1 object replaced since the manifest (a); 1 object new since the manifest (c)."
+    assert told in summary.notices[0]
+    later = [
+        one for event in events if isinstance(event, ObjectsEnded) for one in event.outcomes if one.verb == "verify"
+    ]
+    assert {one.key: one.because for one in later} == {
+        "a": "replaced since the manifest, which says nothing of it",
+        "c": "new since the manifest, which says nothing of it",
+    }
+
+
+def test_the_manifest_is_none_of_the_bytes_that_were_moved(
+    bucket: Bucket, vouched: str, fronted: Side, tmp_path: Path
+) -> None:
+    moved = [sterna.restore(bucket.url("p"), tmp_path / "t", settings=settings(fronted)).moved_bytes for _ in range(2)]
+    assert moved == [3, 0]
+
+
+def test_as_of_a_moment_before_a_manifest_that_is_none_of_what_is_lost(
+    bucket: Bucket, vouched: str, fronted: Side, tmp_path: Path
+) -> None:
+    summary = sterna.restore(bucket.url("p"), tmp_path / "t", at="1d", settings=settings(fronted))
+    assert (summary.exit_code, sorted(one.key for one in summary.failures)) == (1, ["a", "b"])
+    assert summary.failed == 2
 
 
 def test_a_damaged_manifest_fails_and_one_of_an_unfinished_restore_waits(
@@ -167,6 +194,8 @@ def test_a_damaged_manifest_fails_and_one_of_an_unfinished_restore_waits(
     filters = Filter(rules=option_rule("--exclude", "a").rules)
     second = sterna.restore(bucket.url("p"), tmp_path / "t", settings=settings(fronted, filters=filters))
     assert (second.exit_code, [f"p/{one.key}" for one in second.failures]) == (1, [vouched])
+    assert second.failures[0].error.startswith(f"The manifest {bucket.url(vouched)} is damaged")
+    assert (second.failed, second.verdict[:34]) == (0, "INCOMPLETE: the one object is in p")
 
 
 # As it was
@@ -209,11 +238,9 @@ def test_the_tree_as_of_each_moment_is_the_one_that_stood_there(versioned: Bucke
 
 
 @pytest.mark.parametrize("in_parts", [True, False], ids=["in parts", "whole"])
-def test_a_large_version_is_read_range_by_range_and_by_its_id(
-    versioned: Bucket, side: Side, server: Server, tmp_path: Path, in_parts: bool
+def test_a_large_version_is_read_by_its_id_in_ranges_where_the_server_cuts_it(
+    versioned: Bucket, side: Side, tmp_path: Path, in_parts: bool
 ) -> None:
-    if not server.facts.ranges_of_versions:
-        pytest.skip(f"{server.name} answers a range of a version with all of it")
     first, second = b"1" * (5 * MIB + 17), b"2" * (5 * MIB + 17)
     for body in (first, second):
         if in_parts:

@@ -19,16 +19,16 @@ from sterna.jobs.copy import copy
 from sterna.jobs.history import history
 from sterna.jobs.memory import PLANNED_ALL
 from sterna.jobs.plan import plan
-from sterna.jobs.repeat import filters_of, settings_of, words_of
-from sterna.jobs.settings import Deletion, Journaling, Settings
+from sterna.jobs.repeat import STATE_FILE, filters_of, path_of, settings_of, words_of
+from sterna.jobs.settings import Deletion, Journaling, Manifesting, Settings
 from sterna.jobs.sync import sync
 from sterna.journal.database import journals, reading
 from sterna.journal.journal import Journal
 from sterna.journal.lock import Lock
 from sterna.journal.questions import route_of
 from sterna.model.errors import Locked, SternaError, WrongSetting
-from sterna.model.events import Event, ObjectsEnded, Summary
-from sterna.model.location import parse_location
+from sterna.model.events import Event, Notice, ObjectsEnded, Summary
+from sterna.model.location import LocalPath, parse_location
 from sterna.model.outcomes import Status
 from sterna.model.stop import Stop
 from sterna.moving.settings import Customer, Limits, UploadOptions
@@ -73,7 +73,7 @@ class Case:
                 self.front.remove(fault)
             self.front.forget()
 
-    def retry(self, run: str = "last", **how: str) -> Summary:
+    def retry(self, run: str = "", **how: str) -> Summary:
         return sterna.retry(run, settings=self.settings, on_event=self.hear, **how)
 
     def hear(self, event: Event) -> None:
@@ -238,10 +238,122 @@ def test_what_a_state_file_says_counts_more_than_the_journal(case: Case, tmp_pat
             {"filepath": str(case.folder / name), "filename": name, "uploadedSuccess": int(name != "d")} for name in FILES
         ])
     )  # fmt: skip
-    assert case.retry(state_file=str(path)).uploaded == 1
+    assert case.retry("last", state_file=str(path)).uploaded == 1
     assert case.puts() == ["p/d"]
-    with pytest.raises(WrongSetting, match="There is no state file"):
-        case.retry(state_file=str(tmp_path / "none"))
+
+
+class Kept:
+    """Backups of the case's folder to two places, of each of which a state file says that something failed."""
+
+    def __init__(self, case: Case, tmp_path: Path) -> None:
+        self.case = case
+        self.files = {name: tmp_path / f"{name}.json" for name in "pq"}
+        fault = case.front.fault("Put", kind=NO, nth="always", key=re.compile("[pq]/(a|e)"))
+        for name, path in self.files.items():
+            ends = parse_location(str(case.folder)), parse_location(case.bucket.url(name))
+            assert asyncio.run(backup(*ends, case.settings, Backup(str(path)))).failed == 2
+        case.front.remove(fault)
+        case.front.forget()
+
+    def undone(self, name: str) -> set[str]:
+        records = json.loads(self.files[name].read_bytes())
+        return {one["filename"] for one in records if not one["uploadedSuccess"]}
+
+
+@pytest.fixture
+def kept(case: Case, tmp_path: Path) -> Kept:
+    return Kept(case, tmp_path)
+
+
+def test_a_state_file_leads_to_where_its_run_went_and_not_where_the_last_one_did(kept: Kept) -> None:
+    notices: list[str] = []
+
+    def hear(event: Event) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.sentence)
+
+    case, path = kept.case, str(kept.files["p"])
+    summary = sterna.retry(settings=case.settings, state_file=path, on_event=hear)
+    assert (summary.exit_code, summary.destination) == (0, case.bucket.url("p"))
+    assert case.puts() == ["p/a", "p/e"]
+    assert (kept.undone("p"), kept.undone("q")) == (set(), {"a", "e"})
+    assert re.match(rf"The backup \S+ is tried again: {case.folder} → {case.bucket.url('p')} at http", notices[0])
+
+
+def test_a_run_and_a_state_file_of_two_places_are_refused_by_both_names(kept: Kept) -> None:
+    case = kept.case
+    [later, _] = case.names()
+    with pytest.raises(WrongSetting) as refused:
+        case.retry(later, state_file=str(kept.files["p"]))
+    assert case.bucket.url("p") in refused.value.sentence
+    assert case.bucket.url("q") in refused.value.sentence
+    assert case.puts() == []
+    assert kept.undone("p") == {"a", "e"}
+
+
+def test_a_state_file_that_no_journal_knows_is_not_guessed_at(kept: Kept, tmp_path: Path) -> None:
+    copied = shutil.copy(kept.files["p"], tmp_path / "copied.json")
+    for path in (copied, tmp_path / "none.json"):
+        with pytest.raises(WrongSetting, match="knows a run that kept the state file"):
+            kept.case.retry(state_file=str(path))
+    [_, earlier] = kept.case.names()
+    assert kept.case.retry(earlier, state_file=str(copied)).uploaded == 2, (
+        "where the run is named, the file is of its place"
+    )
+
+
+def test_the_state_file_that_a_run_kept_is_brought_up_to_date_without_being_named(kept: Kept) -> None:
+    assert kept.case.retry().uploaded == 2
+    assert (kept.undone("q"), kept.undone("p")) == (set(), {"a", "e"})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("", "it is not there any more"), ("[]", "it is empty"), ("mine", "no state file")],
+)
+def test_a_state_file_that_cannot_be_gone_on_with_is_told_of_and_stays(kept: Kept, text: str, words: str) -> None:
+    notices: list[Event] = []
+    path = kept.files["q"]
+    path.write_text(text)
+    assert sterna.retry(settings=kept.case.settings, on_event=notices.append).uploaded == 2
+    assert any(isinstance(one, Notice) and "not brought up to date" in one.sentence and words in one.sentence
+               for one in notices)  # fmt: skip
+    assert path.read_text() == text
+
+
+def test_a_retry_that_looks_at_everything_leaves_the_manifest_of_the_backup(case: Case) -> None:
+    case.front.fault("ListV2", kind=f.ACCESS_DENIED)
+    told = replace(case.settings, manifest=Manifesting(sha256=True))
+    ends = parse_location(str(case.folder)), parse_location(case.bucket.url("p"))
+    with pytest.raises(SternaError):
+        asyncio.run(backup(*ends, told))
+    summary = case.retry()
+    assert (summary.exit_code, summary.uploaded) == (0, 4)
+    assert summary.manifest is not None
+    assert summary.manifest.count == 4
+
+
+def test_a_retry_of_some_says_that_it_leaves_no_manifest(case: Case) -> None:
+    fault = case.front.fault("Put", kind=NO, nth="always", key="p/e")
+    ends = parse_location(str(case.folder)), parse_location(case.bucket.url("p"))
+    assert asyncio.run(backup(*ends, replace(case.settings, manifest=Manifesting()))).failed == 1
+    case.front.remove(fault)
+    summary = case.retry()
+    assert (summary.uploaded, summary.manifest) == (1, None)
+    assert "A run that tries again what was left writes no manifest; the next backup does." in summary.notices
+
+
+def test_a_retry_of_some_keys_that_is_cut_off_forgets_no_filter(case: Case) -> None:
+    """What the first run was told to leave out is left out by the retry of its retry as well."""
+    chosen = Filter(rules=in_order([option_rule("--exclude", "d*")]))
+    case.up(replace(case.settings, filters=chosen), failing="p/e")
+    case.front.fault("ListV2", kind=f.ACCESS_DENIED)
+    with pytest.raises(SternaError):
+        case.retry()
+    case.front.forget()
+    summary = case.retry()
+    assert (summary.exit_code, summary.uploaded) == (0, 1)
+    assert "p/d" not in case.bucket.contents()
 
 
 def test_it_goes_nowhere_else_than_that_run(case: Case, front: Front) -> None:
@@ -363,6 +475,16 @@ def test_a_run_without_words_is_not_guessed_at() -> None:
     assert "kkkk" not in str(own_key)
     with pytest.raises(WrongSetting, match="--sse-c-key-file"):
         settings_of(own_key, Settings(), "R")
+
+
+def test_paths_are_kept_as_they_are_where_they_are_text(tmp_path: Path) -> None:
+    words = words_of(Settings(), LocalPath(tmp_path), parse_location("s3://bucket"), "/x/state.json")
+    assert (words["source"], words[STATE_FILE]) == (str(tmp_path), "/x/state.json")
+    odd = tmp_path / os.fsdecode(b"\xff")
+    words = words_of(Settings(), LocalPath(odd), parse_location("s3://bucket"))
+    words["source"].encode()
+    assert path_of(words, "source") == str(odd)
+    assert path_of({"source": '"L2RhdGE="'}, "source") == "/data", "as earlier versions kept it"
 
 
 def test_rules_that_are_no_text_keep_no_run_from_going_on() -> None:

@@ -10,7 +10,7 @@ from sterna.model.actions import Verb
 from sterna.model.entry import Entry
 from sterna.moving.upload import is_noticed
 from sterna.planning.compare import difference, plan_uploads
-from sterna.stores.s3 import Look
+from sterna.stores.look import Look
 
 S = 10**9
 SIZES = st.integers(1, 3)

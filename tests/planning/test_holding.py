@@ -24,7 +24,7 @@ ROW = Row("a", 3, "1.5", "crc=", "00ff", "etag")
         (Row("a", 3), Entry("a", 3, 0, "etag"), "None"),
         (Row("a", 0), Entry("a", 0, 7), "equal: both are empty"),
         (Row("a", state="failed"), Entry("a", 3, 0, "etag"),
-         "unknown: the manifest does not vouch for it: the run that wrote it could not"),
+         "unknown: the manifest does not vouch for it: the backup could not bring it, or not prove that it came"),
     ],
 )  # fmt: skip
 def test_by_listing(row: Row, entry: Entry, told: str) -> None:

@@ -216,11 +216,14 @@ def test_what_is_no_plan_is_refused_by_name(tmp_path: Path) -> None:
         PlanFile.open(picture)
 
 
-def test_a_missing_plan_or_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_plan_a_folder_or_a_pipe_is_told(tmp_path: Path) -> None:
     with pytest.raises(WrongSetting, match="Cannot read the plan"):
         PlanFile.open(tmp_path / "nothing")
     with pytest.raises(Refused, match="it is a folder"):
         PlanFile.open(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # into which nobody writes
+    with pytest.raises(PlanUnusable, match="no regular file"):
+        PlanFile.open(tmp_path / "pipe")
 
 
 def test_a_bomb_is_refused(path: Path) -> None:

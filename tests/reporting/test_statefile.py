@@ -13,6 +13,7 @@ import pytest
 from sterna.model.errors import WrongSetting
 from sterna.reporting.statefile import Counts, StateFile
 
+TO = "s3://bucket/p at http://127.0.0.1:9000"
 ODD = ['quo"te', 'a","filename":"b', "new\nline", "é 😀", "back\\slash", "tab\t", "]", "x,", "\x01"]
 
 
@@ -31,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def file(path: Path, folder: Path) -> Iterator[StateFile]:
     path.parent.mkdir()
-    file = StateFile(path, folder)
+    file = StateFile(path, folder, TO)
     yield file
     file.close()
 
@@ -56,8 +57,9 @@ def test_a_record_has_what_scripts_go_by(file: StateFile, folder: Path, path: Pa
     note(file, "a/b.txt", size=3)
     assert json.loads(path.read_bytes()) == [
         {"filepath": f"{folder}/a/b.txt", "filename": "b.txt", "uploadedSuccess": 1, "size": 3, "checksum": "MD5:x",
-         "error": ""},
-        {"filepath": f"{folder}/c", "filename": "c", "uploadedSuccess": 0, "size": 0, "checksum": "", "error": ""},
+         "error": "", "destination": TO},
+        {"filepath": f"{folder}/c", "filename": "c", "uploadedSuccess": 0, "size": 0, "checksum": "", "error": "",
+         "destination": TO},
     ]  # fmt: skip
     assert file.look() == Counts(records=2, undone=1)
     assert list(file.undone()) == [("c", "")]
@@ -92,7 +94,7 @@ def test_any_name_comes_back_as_it_was(file: StateFile, path: Path, name: str) -
 
 def test_a_folder_whose_name_is_not_utf_8_has_a_state_file(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
-    file = StateFile(tmp_path / "state", folder)
+    file = StateFile(tmp_path / "state", folder, TO)
     file.clear()
     file.plan([("é", 1)])
     file.planned()
@@ -123,7 +125,7 @@ def test_who_was_let_in_stays_so(file: StateFile, path: Path) -> None:
 def test_a_link_stays_a_link(tmp_path: Path, folder: Path, path: Path) -> None:
     path.parent.mkdir()
     (tmp_path / "link").symlink_to(path)
-    file = StateFile(tmp_path / "link", folder)
+    file = StateFile(tmp_path / "link", folder, TO)
     file.clear()
     file.close()
     assert (tmp_path / "link").is_symlink()
@@ -135,7 +137,7 @@ def test_a_list_laid_out_by_others_is_gone_on_with(file: StateFile, folder: Path
     records = [{"filename": name, "mine": [1], "uploadedSuccess": name == "a", "filepath": f"{folder}/{name}"}
                for name in ("a", "b")]  # fmt: skip
     path.write_text("\ufeff\n " + json.dumps(records, indent=4) + "\n\n")
-    assert file.look() == Counts(2, 1)
+    assert file.look() == Counts(2, 1, unbound=2), "where they were uploaded, nobody says"
     assert [key for key, _ in file.undone()] == ["b"]
     file.go_on()
     note(file, "b")
@@ -188,12 +190,24 @@ def test_another_folders_is_refused_by_both_names(file: StateFile, folder: Path,
         file.look()
 
 
+def test_another_destinations_is_refused_by_both_names(file: StateFile, folder: Path, path: Path) -> None:
+    file.clear()
+    file.plan([("a", 1)])
+    file.planned()
+    was = path.read_bytes()
+    other = StateFile(path, folder, "s3://bucket/q")
+    for reading in (other.look, other.go_on, lambda: list(other.undone())):
+        with pytest.raises(WrongSetting, match=f"state file of a backup to {TO}, and this one goes to s3://bucket/q"):
+            reading()
+    assert path.read_bytes() == was
+
+
 def test_the_same_folder_by_another_path_is_the_same(tmp_path: Path, folder: Path, path: Path, file: StateFile) -> None:
     (tmp_path / "link").symlink_to(folder)
     file.clear()
     file.plan([("a", 1)])
     file.planned()
-    other = StateFile(path, tmp_path / "link")
+    other = StateFile(path, tmp_path / "link", TO)
     assert list(other.undone()) == [("a", "")]
 
 
@@ -201,10 +215,10 @@ def test_what_is_no_file_is_refused(tmp_path: Path, folder: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for name, words in (("pipe", "no regular file"), ("tree", "no regular file"), ("no/such", "no such folder")):
         with pytest.raises(WrongSetting, match=words):
-            StateFile(tmp_path / name, folder).look()
-    assert StateFile(tmp_path / "absent", folder).look() is None
+            StateFile(tmp_path / name, folder, TO).look()
+    assert StateFile(tmp_path / "absent", folder, TO).look() is None
     (tmp_path / "empty").touch()
-    assert StateFile(tmp_path / "empty", folder).look() is None
+    assert StateFile(tmp_path / "empty", folder, TO).look() is None
 
 
 def test_one_that_cannot_be_written_is_told_of_and_stops_nothing(file: StateFile, path: Path) -> None:
@@ -217,4 +231,4 @@ def test_one_that_cannot_be_written_is_told_of_and_stops_nothing(file: StateFile
     assert file.error == f"The state file {path} is not up to date: No such file or directory."
     path.parent.write_text("a file where a folder was")
     with pytest.raises(WrongSetting, match="cannot be written: Not a directory"):
-        StateFile(path, Path("tree")).clear()
+        StateFile(path, Path("tree"), TO).clear()

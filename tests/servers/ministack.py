@@ -15,7 +15,6 @@ FACTS = Facts(
     echoes_checksums=False,
     combines_crc64nvme=False,  # compares the client's full-object value with a composite one, and refuses it
     encodes_versions=False,
-    ranges_of_versions=False,
     idle_limit_s=5.0,
 )
 

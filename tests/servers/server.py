@@ -35,7 +35,6 @@ class Facts:
     encodes_listings: bool = True  # encoding-type=url is obeyed, so that control characters can be listed
     versions: bool = True
     encodes_versions: bool = True  # encoding-type=url is obeyed in listings of versions too
-    ranges_of_versions: bool = True  # False: a GET by versionId is answered with the whole object, whatever the range
     tags: bool = True
     idle_limit_s: float = 60.0  # closes a connection that is idle for this long
 

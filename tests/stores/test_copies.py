@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from sterna.model.location import BucketPath
-from sterna.stores.s3 import S3Store, customer_headers
+from sterna.stores.objects import customer_headers
+from sterna.stores.s3 import S3Store
 from sterna.wire.client import Client
 from sterna.wire.endpoints import Addressing
 from sterna.wire.side import Side

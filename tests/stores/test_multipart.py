@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 import sterna
 from sterna.moving.settings import Customer
-from sterna.stores.s3 import customer_headers
+from sterna.stores.objects import customer_headers
 from tests.faults.case import LARGE, MIB, Case, noise
 from tests.faults.front import Front
 from tests.servers.oracle import Bucket

@@ -105,13 +105,13 @@ class Signals:
         """End the process now, from whichever thread: no locks are taken and no buffers flushed."""
         tally = self._tally
         there = tally.done_objects + tally.there_objects
-        left = max(0, tally.planned_objects - finished_objects(tally)) + tally.left_objects
-        text = f"{why}: {count_words(there)} {_are(there)} in place, {left:,} {_are(left)} left"
+        left = max(0, tally.planned_objects - finished_objects(tally))
+        text = f"{why}: {count_words(there)} {_are(there)} proved to be in place, {left:,} {_are(left)} not, or not yet"
         text += f", {tally.failed_objects:,} failed" if tally.failed_objects else ""
         text += "" if tally.planning_done else ", and not all was listed"
-        text += "; the same command goes on"
+        text += "; the same command goes on from there"
         if self._writes_files:
-            text += ", and removes what is unfinished (.sterna-….part)"
+            text += ", also in what is unfinished (.sterna-….part)"
         with contextlib.suppress(OSError):
             os.write(2, (_CLEAR_AND_SHOW_CURSOR if os.isatty(2) else b"") + f"sterna: {text}.\n".encode())
         os._exit(self._stop.exit_code or ExitCode.INTERRUPTED)

@@ -35,6 +35,8 @@ from sterna.stores.s3 import S3Store
 from sterna.stores.timestep import time_step_ns
 from sterna.stores.trash import BucketTrash, FolderTrash
 
+_BY_TIME = "same size and time"
+
 
 class Carrier(msgspec.Struct, frozen=True):
     """One direction of a run."""
@@ -79,7 +81,9 @@ class Carrier(msgspec.Struct, frozen=True):
                 if isinstance(one, Outcome):
                     if one.status is Status.KEPT and self.tells_same and action.source and action.target:
                         now_ns = time.time_ns()
-                        one.source, one.target = Seen.of(action.source, now_ns), Seen.of(action.target, now_ns)
+                        is_guess = one.because == _BY_TIME
+                        one.source = Seen.of(action.source, now_ns)
+                        one.target = Seen.of(action.target, now_ns, is_guess=is_guess)
                     settled.append(one)
                 else:
                     todo.append(one)
@@ -120,7 +124,7 @@ class Carrier(msgspec.Struct, frozen=True):
         entry, own_ns = (found.entry, found.mtime_ns) if found is not None else (None, None)
         because = difference(self.verb, local, remote, entry, own_ns, step_ns=self.step_ns)
         if because is None:
-            return Outcome(self.verb.value, action.key, Status.KEPT, size=action.size, because="same size and time")
+            return Outcome(self.verb.value, action.key, Status.KEPT, size=action.size, because=_BY_TIME)
         return Action(self.verb, action.key, because, action.source, action.target)
 
     async def move(self, actions: Sequence[Action]) -> list[Outcome]:

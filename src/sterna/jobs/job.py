@@ -19,6 +19,7 @@ from sterna.model.events import Summary
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
+from sterna.planning.doubt import NONE, doubted
 from sterna.planning.filters import EVERYTHING, Filter
 from sterna.planning.merge import Pair, pairs
 from sterna.stores.store import Store
@@ -98,7 +99,7 @@ async def carry(plans: AsyncGenerator[Sequence[Action], None], run: Opened) -> N
                 return
             if deleter is not None:
                 await deleter.clear(actions, ledger)
-            flight = memory.depart([action.key for action in actions])
+            flight = await memory.depart([action.key for action in actions])
             outcomes = await carrier.move(actions)
             await carrier.prove(outcomes)
             ledger.record(outcomes)
@@ -115,7 +116,8 @@ async def carry(plans: AsyncGenerator[Sequence[Action], None], run: Opened) -> N
                 moving.create_task(move(plan))
                 if run.stop.is_requested:
                     break
-            ledger.tally.planning_done = True
+            else:
+                ledger.tally.planning_done = True
         if deleter is not None:
             if not run.dry_run:
                 await carrier.tidy()
@@ -147,7 +149,10 @@ async def planned(run: Opened) -> AsyncGenerator[Sequence[Action], None]:
                 await carrier.tidy()
             if deleter is not None and not deleter.see(page):
                 return  # the run is to end; what was listed so far is not all there is
-            plan = carrier.plan(page, now_ns, await memory.known(page))
+            known = await memory.known(page)
+            plan = carrier.plan(page, now_ns, known)
+            if memory.doubts is not NONE:
+                plan = doubted(page, plan, known, memory.doubts, carrier.verb)
             memory.found(plan.found)
             ledger.kept(plan.kept, plan.kept_bytes)
             ledger.planned(len(plan.actions), sum(action.size for action in plan.actions))

@@ -21,9 +21,11 @@ from sterna.model.events import (
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import SIGNALLED, Stop
 from sterna.reporting.summary import verdict
+from sterna.stores.beside import is_about_manifests
 
 _PEAK_S = 1.0  # peak speed is that of the best second
 _UNWEIGHED = ("delete", "abort")  # verbs whose bytes are not planned
+_OF_MANIFESTS = ("manifest", "verify")  # verbs whose key may be a manifest, which is none of the objects
 
 
 class Ledger:
@@ -109,8 +111,9 @@ class Ledger:
                 else:
                     summary.copied += 1
             elif status is Status.FAILED:
-                summary.failed += 1
-                tally.failed_objects += 1
+                if not (one.verb in _OF_MANIFESTS and is_about_manifests(one.key)):
+                    summary.failed += 1
+                    tally.failed_objects += 1
                 self.failed_moves += not unplanned
                 if len(summary.failures) < FAILURES_KEPT:
                     summary.failures.append(one)
@@ -149,6 +152,7 @@ class Ledger:
         summary.requests, summary.retries = tally.requests, tally.retries
         summary.peak_bytes_per_s = max(summary.peak_bytes_per_s, summary.mean_bytes_per_s)
         summary.durable = durable
+        summary.planned_all = tally.planning_done
         if missing:
             self.notice(
                 f"{missing} planned objects have no outcome, which is a fault of Sterna; please report it.", "warning"
@@ -157,7 +161,7 @@ class Ledger:
             summary.exit_code = self._stop.exit_code
             if summary.exit_code not in SIGNALLED:  # of a signal the user knows
                 self.notice(self._stop.reason)
-        elif summary.failed or missing or summary.left:
+        elif summary.failed or summary.failures or missing or summary.left:
             # Where all that went wrong went wrong for one reason, and nothing was done, the code can say which.
             codes = {one.exit_code for one in summary.failures}
             summary.exit_code = codes.pop() if len(codes) == 1 and not summary.done and not missing else 1

@@ -21,10 +21,12 @@ from sterna.jobs.usual import Usual, places_now
 from sterna.model.errors import JournalUnusable, SternaError, WrongSetting
 from sterna.model.location import BucketPath, Location
 from sterna.model.outcomes import Outcome, Status
+from sterna.model.synced import GUESSED as GUESSED_MARK
 from sterna.model.synced import Seen, Synced, mark
 from sterna.model.transfers import OpenDownload, OpenUpload
 from sterna.planning.compare import Compare
-from sterna.planning.known import SAME, AllSame, Known, Same
+from sterna.planning.doubt import NONE, Doubts
+from sterna.planning.known import GUESSED, SAME, AllSame, Known, Same
 from sterna.planning.merge import Pair
 from sterna.stores.local import LocalStore
 from sterna.stores.store import Store
@@ -73,8 +75,10 @@ class Memory:
         is_durable: bool = True,
         notebook: JournalNotebook | None = None,
         options: Mapping[str, str] | None = None,
+        doubts: Doubts = NONE,
     ) -> None:
         self.notebook = notebook
+        self.doubts = doubts if tree is not None else NONE
         self._usual = usual or Usual()
         self._now = now or Usual(filters=filters)
         self.remembered = self._usual.remembered(filters)
@@ -125,8 +129,8 @@ class Memory:
         known: dict[str, Synced | Same] = {}
         others = []
         for key, now in zip(keys, marks, strict=True):
-            if now and saw.get(key) == now:
-                known[key] = SAME
+            if now and (before := saw.get(key)) and before.endswith(now) and before in (now, GUESSED_MARK + now):
+                known[key] = SAME if before == now else GUESSED
             elif key in saw:
                 others.append(key)
         if others and self._tree is not None:
@@ -223,14 +227,20 @@ class Memory:
         if self._run is not None and pairs:
             now_ns = time.time_ns()
             self._run.done([
-                Synced(source.key, Seen.of(source, now_ns), Seen.of(target, now_ns))
+                Synced(source.key, Seen.of(source, now_ns), Seen.of(target, now_ns, is_guess=True))
                 for source, target in pairs
                 if source is not None and target is not None
             ])  # fmt: skip
 
-    def depart(self, keys: Sequence[str]) -> int:
-        """These keys are in hand from now on; gives the number to ``land`` with."""
-        return 0 if self._run is None else self._run.depart(keys)
+    async def depart(self, keys: Sequence[str]) -> int:
+        """These keys are in hand from now on; gives the number to ``land`` with. The next run will know it, whatever ends
+        this one.
+        """
+        if self._run is None or self._journal is None:
+            return 0
+        flight = self._run.depart(keys)
+        await self._journal.flushed(lasting=False)
+        return flight
 
     async def land(self, flight: int) -> None:
         """All of a flight has its outcome. Waits where the disk of the journal does not keep up."""
@@ -329,6 +339,7 @@ async def remembering(
     by_tree = settings.compare is Compare.AUTO
     journal: Journal | None = None
     notebook: JournalNotebook | None = None
+    doubts = NONE
     try:
         if dry_run:
             beside = _Beside(journals_folder(state) / f"{route.name}{SUFFIX}")
@@ -340,6 +351,7 @@ async def remembering(
             notebook = JournalNotebook(
                 journal, await journal.ask(questions.open_uploads), await journal.ask(questions.open_downloads)
             )
+            doubts = notebook.doubts(await journal.ask(questions.in_doubt), stores[1])
     except (JournalUnusable, WrongSetting) as error:
         if journal is not None:
             await journal.closed()
@@ -362,6 +374,7 @@ async def remembering(
         is_durable=settings.download.durable or not isinstance(stores[1], LocalStore),
         notebook=notebook,
         options=options,
+        doubts=doubts,
     )
     if journal is not None:
         await journal.flushed(lasting=False)  # whoever asks for the last run, when this one was killed, must hear of it

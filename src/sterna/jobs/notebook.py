@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from sterna.model.transfers import OpenDownload, OpenUpload, SentPart, WrittenRange
+from sterna.moving.resume import is_found
+from sterna.planning.doubt import NONE, Doubts
+from sterna.stores.s3 import S3Store
+from sterna.stores.store import Store
 
 if TYPE_CHECKING:
     from sterna.journal.journal import Journal
@@ -39,6 +44,14 @@ class JournalNotebook:
         downloads = [one for name, one in self._downloads.items() if is_all_done or name in self._untaken]
         return uploads, downloads
 
+    def doubts(self, keys: AbstractSet[str], target: Store) -> Doubts:
+        """These keys, and those of uploads that may have been joined when nobody waited for it any more."""
+        prefix = target.prefix if isinstance(target, S3Store) else ""
+        own = {one.key.removeprefix(prefix): one for one in self._uploads.values() if one.key.startswith(prefix)}
+        headless = {key for key, one in own.items() if is_found(one)}
+        found = Doubts(frozenset(keys | own.keys()), frozenset(headless))
+        return found if found.keys else NONE
+
     def take_uploads(self, key: str) -> Sequence[OpenUpload]:
         if not self._untaken:
             return ()
@@ -49,8 +62,7 @@ class JournalNotebook:
     async def upload_begun(self, upload: OpenUpload) -> None:
         self._uploads[upload.token] = upload
         self._journal.upload_begun(upload)
-        if not upload.id:
-            await self._journal.flushed()
+        await self._journal.flushed(lasting=not upload.id)
 
     def part_sent(self, token: str, part: SentPart) -> None:
         self._journal.part_sent(token, part)

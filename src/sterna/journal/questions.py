@@ -93,6 +93,20 @@ def not_done_between(connection: sqlite3.Connection, run: int, after: str, last:
     return {key_text(key): status for key, status in connection.execute(sql, bounds)}
 
 
+def in_doubt(connection: sqlite3.Connection, most: int = 100_000) -> set[str]:
+    """Keys that runs had in hand when they died, or did not bring to an end, and that no later run has seen to be the same:
+    what stands there may have come when nobody waited for it any more. The last ones, where there are very many.
+    """
+    sql = (
+        "SELECT DISTINCT key FROM outcomes AS o WHERE status IN ('failed', 'left') AND verb != 'delete' AND NOT EXISTS"
+        " (SELECT 1 FROM tree WHERE tree.key = o.key AND tree.run > o.run) ORDER BY run DESC, number DESC LIMIT ?"
+    )
+    keys = {key_text(key) for (key,) in connection.execute(sql, (most,))}
+    for (run,) in connection.execute("SELECT DISTINCT run FROM flights").fetchall():
+        keys.update(unfinished(connection, run))
+    return keys
+
+
 def doubtful_runs(connection: sqlite3.Connection) -> frozenset[int]:
     """Runs that did not flush what they wrote, before the last start of this machine."""
     now = boot_id()

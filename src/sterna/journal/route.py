@@ -36,7 +36,12 @@ class Route(msgspec.Struct, frozen=True):
         return hashlib.sha256(text).hexdigest()[:20]
 
     def __str__(self) -> str:
-        return f"{_with(self.source, self.source_endpoint)} → {_with(self.target, self.target_endpoint)}"
+        return f"{_with(self.source, self.source_endpoint)} → {self.destination}"
+
+    @property
+    def destination(self) -> str:
+        """Where it leads to, with the server where that is not AWS."""
+        return _with(self.target, self.target_endpoint)
 
 
 def route_between(

@@ -11,7 +11,7 @@ import msgspec
 
 from sterna.journal.values import PastOutcome, PastRun, State
 from sterna.model.outcomes import Outcome
-from sterna.model.synced import Seen, Synced, mark
+from sterna.model.synced import GUESSED, Seen, Synced, mark
 from sterna.model.transfers import OpenDownload, OpenUpload, SentPart, WrittenRange
 
 Row = tuple[Any, ...]
@@ -72,6 +72,8 @@ def keep_synced(run: int) -> Statement:
     def row(one: Synced) -> Row:
         source, target = one.source, one.target
         known_by = b"" if source is None or target is None else mark(source, target)
+        if known_by and target is not None and target.is_guess:
+            known_by = GUESSED + known_by
         return to_bytes(one.key), run, pack(source), pack(target), known_by
 
     values = "(?, ?, ?, ?, ?)"

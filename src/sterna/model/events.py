@@ -84,7 +84,8 @@ class Summary(msgspec.Struct, kw_only=True):
     """What a run did: the typed result of the library, the last record of the JSON log, the words of the report.
 
     Bytes and seconds. ``failures`` holds at most ``FAILURES_KEPT`` outcomes; ``failed`` counts all of them.
-    ``planned_by_verb`` is empty unless it was a dry run. ``filtered`` says that filters chose what was looked at.
+    ``planned_by_verb`` is empty unless it was a dry run. ``planned_all``: both
+    sides were listed to their end. ``filtered`` says that filters chose what was looked at.
     ``there_bytes`` were at the destination before; ``resumed_bytes`` of them are of objects that runs left unfinished.
     """
 
@@ -101,6 +102,7 @@ class Summary(msgspec.Struct, kw_only=True):
     kept: int = 0
     planned_by_verb: dict[str, Planned] = msgspec.field(default_factory=dict)
     skipped: int = 0
+    gone: int = 0  # of the skipped: keys that an earlier run left, and the source does not have any more
     failed: int = 0
     left: int = 0
     moved_bytes: int = 0
@@ -113,6 +115,7 @@ class Summary(msgspec.Struct, kw_only=True):
     requests: int = 0
     retries: int = 0
     durable: bool = True
+    planned_all: bool = False
     filtered: bool = False
     failures: list[Outcome] = msgspec.field(default_factory=list)
     skips: list[Outcome] = msgspec.field(default_factory=list)

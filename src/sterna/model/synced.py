@@ -23,12 +23,14 @@ class Seen(msgspec.Struct, frozen=True, gc=False, array_like=True):
     inode: int = 0
     device: int = 0
     sha256: str = ""  # hexadecimal, where a manifest asked for it
+    is_guess: bool = False  # of the target: size and time agreed, and nobody has compared the contents
 
     @classmethod
-    def of(cls, entry: Entry, now_ns: int | None = None) -> Seen:
+    def of(cls, entry: Entry, now_ns: int | None = None, *, is_guess: bool = False) -> Seen:
         """What a listing or a look said. ``now_ns``: when; then a file that was just changed is kept as ``calm`` says."""
         ctime_ns = entry.ctime_ns if now_ns is None else calm(entry.ctime_ns, now_ns)
-        return cls(entry.size, entry.mtime_ns, entry.etag, "", entry.version, ctime_ns, entry.inode)
+        size, mtime_ns, inode = entry.size, entry.mtime_ns, entry.inode
+        return cls(size, mtime_ns, entry.etag, "", entry.version, ctime_ns, inode, is_guess=is_guess)
 
 
 class Synced(msgspec.Struct, frozen=True, gc=False):
@@ -73,5 +75,8 @@ def mark(source: Seen | Entry, target: Seen | Entry) -> bytes:
         return b""
     return _pack((source.size, source.mtime_ns, source.ctime_ns, source.inode, target.etag))
 
+
+GUESSED = b"~"
+"""Stands before the mark of a pair of which only size and time were seen to agree."""
 
 _pack = msgspec.msgpack.Encoder().encode

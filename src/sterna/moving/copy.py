@@ -19,7 +19,9 @@ from sterna.moving.planned import drifted
 from sterna.moving.resume import Effort, Uploads, is_spent
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.moving.upload import together, upload_headers
-from sterna.stores.s3 import Look, S3Store, left_behind
+from sterna.stores.look import Look
+from sterna.stores.objects import left_behind
+from sterna.stores.s3 import S3Store
 from sterna.wire.encoding import encode_query
 
 _TRIES = 3  # of an object that is replaced while it is copied
@@ -160,7 +162,7 @@ class Copier:
                 self._tally.wasted_bytes += effort.there - there
                 self._tally.resumed_bytes -= there
             raise
-        self._uploads.joined(effort)
+        self._uploads.ended(effort)
         outcome.moved = entry.size - there
 
     async def _copy_parts(self, effort: Effort, size: int, source: dict[str, str]) -> None:

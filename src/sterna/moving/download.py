@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from sterna.model.actions import Action
+from sterna.model.entry import Entry
 from sterna.model.errors import Corrupt, DiskFull, ObjectChanged, ObjectGone, Refused, SternaError
 from sterna.model.events import Tally
 from sterna.model.outcomes import Outcome, Status
@@ -27,8 +28,9 @@ from sterna.moving.upload import together
 from sterna.moving.writer import Ticket, Writer
 from sterna.stores.draft import Draft
 from sterna.stores.folder import Folder
+from sterna.stores.look import Look, Ranges
 from sterna.stores.named import NamedFolder
-from sterna.stores.s3 import Look, Ranges, S3Store
+from sterna.stores.s3 import S3Store
 from sterna.wire.checksum import Algorithm, algorithm, md5_hex
 from sterna.wire.connection import TOO_LONG, Response
 
@@ -237,7 +239,8 @@ class Downloader:
                 raise Refused(f"{printable(key)} stands for a link and has {size} bytes; no target is that long.")
             place = self._place(action, self._folder)
         noted = self._drafts.sum_by(kind)
-        resumed = await self._drafts.open(place, found, each, noted)
+        is_all_or_nothing = bool(found.entry.version) and self._store.learned.cuts_versions is False
+        resumed = await self._drafts.open(place, found, each, None if is_all_or_nothing else noted)
         draft, path = resumed.draft, resumed.draft.path
         self._tally.resumed_bytes += resumed.there
         received: list[int] = []  # of which nothing is left if this ends badly
@@ -268,6 +271,8 @@ class Downloader:
         A checksum of part checksums can be checked when the ranges are the parts: the first part's size tells them.
         """
         each = range_size(found.entry.size, self._limits.part_size)
+        if found.entry.version and found.entry.size > _ERROR_ROOM and not await self._cuts_versions(found.entry):
+            return found.entry.size, algorithm(found.checksum_name) if found.whole else None, False
         if not found.checksum:
             return each, None, False
         if found.whole:
@@ -278,6 +283,22 @@ class Downloader:
         if length and str(-(-found.entry.size // length)) == count:
             return length, algorithm(found.checksum_name), True
         return each, None, False
+
+    async def _cuts_versions(self, entry: Entry) -> bool:
+        """Whether the server gives ranges of a version: ministack answers with all of it. One byte is asked for, once."""
+        learned = self._store.learned
+        if learned.cuts_versions is None:
+            try:
+                async with self._gate:
+                    await self._store.get(
+                        entry.key, limit=_ERROR_ROOM, etag=entry.etag, span=(0, 1), version=entry.version
+                    )
+                learned.cuts_versions = True
+            except Corrupt as error:
+                if error.code != TOO_LONG:
+                    raise
+                learned.cuts_versions = False
+        return learned.cuts_versions
 
     async def _fetch(
         self, resumed: Resumed, found: Look, each: int, kind: Algorithm | None, received: list[int], ranges: Ranges

@@ -17,7 +17,7 @@ from sterna.moving.disk import Disk
 from sterna.moving.notebook import Blank, Notebook
 from sterna.stores.draft import Draft, reopen
 from sterna.stores.folder import Folder
-from sterna.stores.s3 import Look
+from sterna.stores.look import Look
 from sterna.wire.checksum import Algorithm, algorithm
 
 _BITE = 512 * 1024  # read and summed at a time: it is still in the processor's cache when it is summed

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sterna.model.entry import Entry
 from sterna.model.errors import Drifted, ObjectChanged, ObjectGone, SternaError
-from sterna.stores.s3 import Condition, Look, S3Store
+from sterna.stores.look import Look
+from sterna.stores.objects import Condition
+from sterna.stores.s3 import S3Store
 
 
 def condition_of(target: Entry | None, written: str = "") -> Condition:

@@ -9,8 +9,9 @@ from sterna.model.entry import Entry
 from sterna.model.errors import AccessDenied, NotProven, ObjectChanged, SternaError
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import KIB, MIB, printable
+from sterna.stores.look import Look
 from sterna.stores.readback import Summing
-from sterna.stores.s3 import Look, S3Store
+from sterna.stores.s3 import S3Store
 
 _READ_BACK = 64 * MIB  # so much is read again where nothing else tells whether it is what was sent
 _ERROR_ROOM = 64 * KIB  # for what a server says instead of an object

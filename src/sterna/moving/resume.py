@@ -37,6 +37,8 @@ from sterna.wire.checksum import NAMES, algorithm
 _PARTING_S = 2.0  # for what must be cleared away at the end of a run: the server may be gone
 _DESCRIPTION = 12  # hex digits of a token that say what the object is to be; the rest is random
 _ABORTS = 3
+_FOUND = "-found-"
+_MOMENT_S = 1.0  # in which a part of an upload that goes on may well arrive
 # An upload whose id was not heard of is as old as its note, give or take a clock that is off and the tries of a request.
 _EARLIER_NS, _LATER_NS = 60 * 10**9, 900 * 10**9
 _SECONDS_NS = 2 * 10**9  # servers tell whole seconds
@@ -45,13 +47,15 @@ _SECONDS_NS = 2 * 10**9  # servers tell whole seconds
 class Effort(msgspec.Struct):
     """An upload under way, and the size of its parts. ``upload.parts`` are those that need not be sent.
 
-    ``is_taken_up``: another run has begun it; ``is_found``: one that nothing is known of but what the server shows.
+    ``is_taken_up``: another run has begun it; ``is_found``: one that nothing is known of but what the server shows, and
+    ``note`` what it is called by in the notebook once it is to be joined.
     """
 
     upload: Upload
     part_size: int
     is_taken_up: bool = False
     is_found: bool = False
+    note: str = ""
 
     def left(self, size: int) -> list[tuple[int, int, int]]:
         """Number, start and length of each part that is still to be sent."""
@@ -136,11 +140,25 @@ class Uploads:
 
     def sent(self, effort: Effort, part: Part) -> None:
         """The server has a part."""
-        self.notebook.part_sent(effort.upload.token, SentPart(part.number, part.size, part.etag, part.crc))
+        if not effort.is_found:
+            self.notebook.part_sent(effort.upload.token, SentPart(part.number, part.size, part.etag, part.crc))
 
-    def joined(self, effort: Effort) -> None:
-        """The server has made the object of it."""
-        self.notebook.upload_ended(effort.upload.token)
+    async def joins(self, key: str, source: Seen, headers: Mapping[str, str], effort: Effort) -> None:
+        """The parts are all there. What was found is written down now: until its headers were seen, nobody may take the
+        object for one of ours.
+        """
+        if effort.is_found and not effort.note:
+            effort.note = f"{self.token_of(key, headers, source)}{_FOUND}{os.urandom(6).hex()}"
+            upload, full = effort.upload, self._store.key_of(key)
+            await self.notebook.upload_begun(
+                OpenUpload(
+                    full, effort.note, source, effort.part_size, upload.checksum, upload.id, begun_ns=time.time_ns()
+                )
+            )
+
+    def ended(self, effort: Effort) -> None:
+        """The server has made the object of it, and it is one of ours."""
+        self.notebook.upload_ended(effort.note or effort.upload.token)
 
     async def let_go(self, effort: Effort, error: BaseException) -> bool:
         """Leave an upload that was cut off to the next run where that can go on with it; else give it up. True if it
@@ -149,6 +167,8 @@ class Uploads:
         Nothing is to be gained from one without parts, one whose file has changed or is gone, or that the server refuses
         to join.
         """
+        if effort.is_found:
+            return True  # it may be somebody else's
         if self.notebook.is_kept and effort.upload.parts and not is_spent(error):
             return True
         # Abort, whatever else goes on: an upload left behind costs money (H94). Bounded: the server may be gone.
@@ -162,22 +182,27 @@ class Uploads:
     async def clear(self, uploads: Sequence[OpenUpload], *, but: str = "") -> None:
         """Give up what earlier runs left and this one has no use for, ``but`` the upload with this id.
 
-        One whose id never came may be there all the same: then it is of that key, and as old as its note.
+        One whose id never came may be there all the same: then it is of that key, as old as its note, and without parts.
         """
         for kept in uploads:
             key = kept.key.removeprefix(self._store.prefix)
             try:
-                ids = [kept.id] if kept.id else [
-                    one.id
-                    for one in await uploads_of(self._store, key)
-                    if -_EARLIER_NS < one.initiated_ns - kept.begun_ns < _LATER_NS
-                ]  # fmt: skip
-                for upload_id in ids:
+                ids = [kept.id] if kept.id else await self._nameless(key, kept.begun_ns)
+                for upload_id in ids if not is_found(kept) else ():
                     if upload_id != but:
                         await self._abort(Upload(key, upload_id, kept.token, kept.checksum))
             except SternaError:
                 continue  # it stays in the notebook, and the next run tries again
             self.notebook.upload_ended(kept.token)
+
+    async def _nameless(self, key: str, begun_ns: int) -> list[str]:
+        """The ids of uploads that an answer which never came may have been about."""
+        return [
+            one.id
+            for one in await uploads_of(self._store, key)
+            if -_EARLIER_NS < one.initiated_ns - begun_ns < _LATER_NS
+            and not (await self.multipart.sent(key, one.id))[0]
+        ]
 
     # Taking up
 
@@ -185,7 +210,7 @@ class Uploads:
         """Go on with an upload of the notebook; None where it is of another version, is no more, or is not shown."""
         if (kept.source.size, kept.source.mtime_ns, kept.source.etag) != (source.size, source.mtime_ns, source.etag):
             return None
-        upload = Upload(key, kept.id, kept.token, kept.checksum)
+        upload = Upload(key, kept.id, "" if is_found(kept) else kept.token, kept.checksum)
         try:
             async with self._gate:
                 shown, _ = await self.multipart.sent(key, kept.id)
@@ -210,7 +235,7 @@ class Uploads:
         if file is not None:
             await self._read_again(upload, file, doubts)
             self._store.learned.goes_on(upload.checksum)
-        return Effort(upload, kept.part_size, is_taken_up=True)
+        return Effort(upload, kept.part_size, True, is_found(kept), kept.token if is_found(kept) else "")
 
     async def _found(
         self, key: str, source: Seen, file: SourceFile, part_size: int, spent: Container[str]
@@ -237,10 +262,16 @@ class Uploads:
             upload = Upload(key, one.id, "", checksum or "MD5")
             placed = _that_fit(shown, source.size, each)
             await self._read_again(upload, file, [Evidence(at, sent, upload.checksum, None) for sent, at in placed])
-            if len(upload.parts) == len(shown):
+            if len(upload.parts) == len(shown) and await self._rests(key, one.id, shown):
                 self._store.learned.goes_on(upload.checksum)
                 return Effort(upload, each, is_taken_up=True, is_found=True)
         return None
+
+    async def _rests(self, key: str, upload_id: str, shown: Sequence[Sent]) -> bool:
+        """Whether nobody feeds this upload now, as far as a moment tells."""
+        await asyncio.sleep(_MOMENT_S)
+        async with self._gate:
+            return (await self.multipart.sent(key, upload_id))[0] == shown
 
     async def _read_again(self, upload: Upload, file: SourceFile, doubts: Sequence[Evidence]) -> None:
         """Count those parts whose bytes are the file's as it is now."""
@@ -282,6 +313,12 @@ class Uploads:
                 return  # NoSuchUpload is what is to be answered; who refuses to tell was asked for an abort
             if not shown:
                 return
+
+
+def is_found(kept: OpenUpload) -> bool:
+    """Whether this notes an upload that was found on the server and was about to be joined, with headers that nobody had
+    seen."""
+    return _FOUND in kept.token
 
 
 def is_spent(error: BaseException) -> bool:

@@ -22,9 +22,10 @@ from sterna.moving.disk import Disk
 from sterna.moving.parts import MOST_PARTS, part_size, parts, stream_part_size
 from sterna.moving.pipe import held
 from sterna.moving.settings import Limits
+from sterna.stores.look import Look, Ranges, check_same
 from sterna.stores.multipart import Multipart, Upload
 from sterna.stores.readback import Summing
-from sterna.stores.s3 import Look, Ranges, S3Store, check_same
+from sterna.stores.s3 import S3Store
 from sterna.wire.checksum import algorithm
 
 _BITE = MIB

@@ -24,13 +24,18 @@ from sterna.moving.disk import Disk
 from sterna.moving.media import guess_type
 from sterna.moving.notebook import Notebook
 from sterna.moving.parts import part_size
+from sterna.moving.passing import Passing
 from sterna.moving.planned import condition_of, drifted, is_refused, must_be_planned, must_stand
 from sterna.moving.rehash import Rehasher
 from sterna.moving.resume import Effort, Uploads, is_spent
 from sterna.moving.settings import Limits, UploadOptions
 from sterna.stores.folder import Folder, Identity, SourceFile
+from sterna.stores.look import Look
+from sterna.stores.mtime import mtime_text
 from sterna.stores.multipart import Part, Upload
-from sterna.stores.s3 import LARGEST_PUT, Condition, Look, S3Store, Summed, left_behind, mtime_text
+from sterna.stores.objects import Condition, left_behind
+from sterna.stores.puts import LARGEST_PUT, Summed
+from sterna.stores.s3 import S3Store
 from sterna.wire.checksum import NAMES, algorithm
 from sterna.wire.connection import FilePart
 from sterna.wire.encoding import encode_query
@@ -269,14 +274,19 @@ class Uploader:
                 body = FilePart(source.fd, 0, size, sha256, None if store.client.sends_files else source.read_into)
                 sent.append(_Sent(source.identity))
                 headers = self._headers_of(key, source.identity.mtime_ns)
-                summed = Summed(md5, source.check_unchanged)
-                response, outcome.proof, outcome.checksum = await store.put(key, body, headers, summed=summed)
+                passing = Passing(self._tally)
+                summed = Summed(md5, passing.again(source.check_unchanged), passing)
+                try:
+                    response, outcome.proof, outcome.checksum = await store.put(key, body, headers, summed=summed)
+                except BaseException:
+                    passing.wasted()
+                    raise
+                passing.arrived(size)
                 outcome.etag = sent[-1].etag = response.headers.get(b"etag", b"").decode("latin-1").strip('"')
                 await self._disk.slow(source.check_unchanged)  # what was changed while it was sent: see _put
                 outcome.version = response.headers.get(b"x-amz-version-id", b"").decode("latin-1")
                 outcome.moved = size
                 outcome.source = _as_read(source.identity, outcome.started_s)
-                self._tally.moved_bytes += size
 
     def _must_still_be(self, key: str, one: _Sent) -> None:
         """Raise ObjectChanged unless the file is what was sent; a change that leaves its bytes and time alone is none."""
@@ -309,18 +319,20 @@ class Uploader:
                 key, headers, version, each, file=source, may_be_found=not self._as_planned
             )
             try:
+                await self._uploads.joins(key, version, headers, effort)
                 await self._join(action, outcome, sent, source, effort, condition)
             except SternaError as error:
                 if not (effort.is_taken_up and is_spent(error) and error.status):
                     raise
                 # Somebody has given it up, or the server does not join what it took of another run.
+                self._uploads.ended(effort)
                 effort = await self._uploads.begin(key, headers, version, each)
                 await self._join(action, outcome, sent, source, effort, condition)
-            if effort.is_found and not await self._is_as_told(
-                key, outcome, self._uploads.token_of(key, headers, version)
-            ):
-                effort = await self._uploads.begin(key, headers, version, each)
-                await self._join(action, outcome, sent, source, effort, condition)
+            if effort.is_found:
+                if not await self._is_as_told(key, outcome, self._uploads.token_of(key, headers, version)):
+                    again = await self._uploads.begin(key, headers, version, each)
+                    await self._join(action, outcome, sent, source, again, condition)
+                self._uploads.ended(effort)
             outcome.source = version
 
     async def _join(
@@ -344,7 +356,8 @@ class Uploader:
             async with self._gate:
                 outcome.etag, outcome.proof = await self._complete(action, upload, size, condition)
             is_joined = True
-            self._uploads.joined(effort)
+            if not effort.is_found:
+                self._uploads.ended(effort)
             sent[-1].etag = outcome.etag
             await self._disk.slow(source.check_unchanged)  # again: see _put
             outcome.checksum = self._multipart.checksum_of(upload)
@@ -379,25 +392,37 @@ class Uploader:
 
         async def work() -> None:
             for number, start, length in todo:
-                async with self._gate:
-                    if self._multipart.takes_files(upload):
-                        part = await self._send_from_file(source, upload, number, start, length)
-                    else:
-                        with await self._buffers.lend(length) as lease:
-                            crc = await self._disk.slow(fill, source, lease.view, start, upload.checksum)
-                            part = await self._multipart.put_part(upload, number, lease.view, crc)
-                    self._uploads.sent(effort, part)
-                    self._tally.moved_bytes += length
+                passing = Passing(self._tally)
+                try:
+                    async with self._gate:
+                        part = await self._send_part(source, upload, number, start, length, passing)
+                except BaseException:
+                    passing.wasted()
+                    raise
+                passing.arrived(length)
+                self._uploads.sent(effort, part)
 
         await together(work, min(len(left), self._gate.most))
 
-    async def _send_from_file(self, source: SourceFile, upload: Upload, number: int, start: int, length: int) -> Part:
+    async def _send_part(
+        self, source: SourceFile, upload: Upload, number: int, start: int, length: int, passing: Passing
+    ) -> Part:
+        if self._multipart.takes_files(upload):
+            return await self._send_from_file(source, upload, number, start, length, passing)
+        with await self._buffers.lend(length) as lease:
+            crc = await self._disk.slow(fill, source, lease.view, start, upload.checksum)
+            return await self._multipart.put_part(upload, number, lease.view, crc, passing.wasted, passing)
+
+    async def _send_from_file(
+        self, source: SourceFile, upload: Upload, number: int, start: int, length: int, passing: Passing
+    ) -> Part:
         """Sum a part, which brings it into the page cache, and have the kernel send it from there."""
         with await self._buffers.lend(_BITE) as lease:
             hashes = self._store.client.hashes_payloads
             crc, sha256 = await self._disk.slow(measure, source, lease.view, start, length, upload.checksum, hashes)
         body = FilePart(source.fd, start, length, sha256)
-        return await self._multipart.put_part(upload, number, body, crc, source.check_unchanged)
+        again = passing.again(source.check_unchanged)
+        return await self._multipart.put_part(upload, number, body, crc, again, passing)
 
     def _headers_of(self, key: str, mtime_ns: int) -> dict[str, str]:
         headers = {"x-amz-meta-mtime": mtime_text(mtime_ns), **self._headers}

@@ -10,12 +10,14 @@ from sterna.model.synced import Seen, Synced
 
 
 class Same(enum.Enum):
-    """What stands for a row that was compared already: both sides are as they were."""
+    """What stands for a row that was compared already: both sides are as they were. GUESSED: as they were when their sizes
+    and times agreed, and nobody compared more."""
 
     SAME = enum.auto()
+    GUESSED = enum.auto()
 
 
-SAME = Same.SAME
+SAME, GUESSED = Same.SAME, Same.GUESSED
 
 
 class AllSame(dict[str, Synced | Same]):
@@ -36,7 +38,7 @@ def judged(source: Entry, target: Entry, row: Synced | Same | None) -> str | Non
     tells; so it does of a file that may not have been on disk before the machine went down. None where nothing is known: of
     this key, or of an object whose server told no ETag.
     """
-    if row is SAME:
+    if isinstance(row, Same):
         return ""
     if row is None or row.source is None or row.target is None:
         return None
@@ -47,6 +49,13 @@ def judged(source: Entry, target: Entry, row: Synced | Same | None) -> str | Non
         return None
     other = _version(target, row.target)
     return None if other is None else one or other
+
+
+def is_proved(row: Synced | Same | None) -> bool:
+    """Whether what the tree has of a key rests on more than sizes and times."""
+    if isinstance(row, Synced):
+        return row.target is not None and not row.target.is_guess
+    return row is SAME
 
 
 def _version(entry: Entry, seen: Seen) -> str | None:

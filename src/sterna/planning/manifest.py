@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO
 
 import msgspec
 from msgspec.structs import replace
 
-from sterna.model.errors import Corrupt, ManifestUnusable
+from sterna.model.errors import ManifestUnusable
 from sterna.model.units import printable
 from sterna.planning.columns import quoted, unquoted
-from sterna.planning.frames import blocks, packed
+from sterna.planning.frames import packed
 from sterna.planning.merkle import Merkle
-from sterna.planning.newfile import NewFile
-from sterna.stores.folder import translate_given
+from sterna.planning.packed import PackedFile, PackedWriter
 
 FORMAT = "sterna manifest"
 VERSION = 1
@@ -26,9 +22,9 @@ VERSION = 1
 
 FAILED = "failed"
 KEPT = "kept"
+UNREAD = "unread"
 
 _FRAME = 1 << 20  # bytes of lines in a frame: more pack hardly better
-_PIECE = 1 << 18
 _LONGEST = 1 << 16  # bytes of a line: a key of 1,024 bytes and its sums take less than a tenth
 
 
@@ -58,7 +54,8 @@ class Row(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, forbid_unkn
     shows it, ``sha256`` hexadecimal, as sha256sum does. The sums are of the bytes that were sent, or that the server shows
     a sum of; with ``basis`` "file" they are of the file alone, which has the object's size and time. ``state``: FAILED is
     a key that the run could not vouch for, and then nothing else is said; KEPT is an object that the source does not have
-    any more, as an earlier run brought it. ``quoted``: the key is percent-encoded, as it is not UTF-8.
+    any more, as an earlier run brought it; UNREAD is such an object of which nobody knows whether the source has it, since
+    what is above it could not be listed. ``quoted``: the key is percent-encoded, as it is not UTF-8.
     """
 
     key: str
@@ -91,32 +88,23 @@ class Root(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _row = msgspec.json.Decoder(Row).decode
-T = TypeVar("T")
 
 
-class ManifestWriter:
-    """Writes rows in key order; ``write`` raises ValueError for any other. Use it in a ``with``: left without ``finish``
-    nothing remains. Memory does not grow with their number.
-    """
+class ManifestWriter(PackedWriter):
+    """Writes rows in key order; ``write`` raises ValueError for any other. Memory does not grow with their number."""
+
+    KIND = "manifest"
 
     def __init__(self, path: Path, head: Head) -> None:
+        super().__init__(path)
         self._tree = Merkle()
         self._lines = bytearray()
         self._last = ""
         self._count = self._failed = self._bytes = 0
-        self._file = NewFile(path, "the manifest")
         self._add(_head_line(head))
 
     def __repr__(self) -> str:
         return f"<ManifestWriter {self._file}, {self._count} rows, {self._failed} failed>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.discard()
 
     def write(self, rows: Sequence[Row]) -> None:
         """Add rows."""
@@ -152,7 +140,7 @@ class ManifestWriter:
         self._lines.clear()
 
 
-class ManifestFile:
+class ManifestFile(PackedFile):
     """A manifest that was read through once and found whole: head, end, root, and the rows page by page.
 
     ``open`` raises ManifestUnusable for a file that is cut, changed, out of order, of another kind or of a later version,
@@ -161,44 +149,20 @@ class ManifestFile:
     one that was kept elsewhere.
     """
 
+    KIND = "manifest"
+    REMEDY = "take another copy of it"
+    UNUSABLE = ManifestUnusable
+
     def __init__(self, path: Path, file: IO[bytes]) -> None:
-        self.path = path
-        self._file = file
+        super().__init__(path, file)
         lines = self._lines()
         self.head = self._checked_head(next(lines, b""))
         lines.close()
         for _ in self._read():
             pass
 
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Check the whole file; it stays open until ``close``, or the end of the ``with``."""
-        try:
-            file = open(path, "rb", buffering=0, opener=_opened)  # noqa: SIM115  closed by close
-            try:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ManifestUnusable(f"{printable(str(path))} is no regular file, so it is no manifest.")
-                return cls(path, file)
-            except BaseException:
-                file.close()
-                raise
-        except OSError as error:
-            raise translate_given(error, "read the manifest", str(path)) from error
-
     def __repr__(self) -> str:
         return f"<ManifestFile {self.path}, {self.end.count} rows, root {self.root[:16]}…>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
 
     def pages(self) -> Iterator[list[Row]]:
         """The rows in key order, some thousand at a time; may be asked for again."""
@@ -279,47 +243,16 @@ class ManifestFile:
             raise self._unusable(f"writes {printable(row.key)} otherwise than a manifest does")
         return row
 
-    def _decoded(self, line: bytes, kind: type[T], else_it: str = "begins or ends with a line of another kind") -> T:
-        try:
-            return msgspec.json.decode(line, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._unusable(else_it) from error
-
     def _lines(self) -> Generator[bytes, None, None]:
         """Lines without their ends. However the frames were cut: who packed it anew has changed nothing."""
         rest = b""
-        try:
-            for block in blocks(self._pieces()):
-                *lines, rest = (rest + block).split(b"\n")
-                yield from lines
-                if len(rest) > _LONGEST:
-                    raise self._unusable("holds a line that is too long to be one of a manifest")
-        except Corrupt as error:
-            raise self._unusable(f"is damaged: {error.sentence[:1].lower()}{error.sentence[1:-1]}") from error
+        for block in self._blocks(0, self._size()):
+            *lines, rest = (rest + block).split(b"\n")
+            yield from lines
+            if len(rest) > _LONGEST:
+                raise self._unusable("holds a line that is too long to be one of a manifest")
         if rest:
             raise self._unusable("was cut")
-
-    def _pieces(self) -> Iterator[bytes]:
-        """The file from its start. By place, since more than one may read it."""
-        at = 0
-        while True:
-            try:
-                self._file.seek(at)
-                piece = self._file.read(_PIECE)
-            except OSError as error:
-                raise translate_given(error, "read the manifest", str(self.path)) from error
-            if not piece:
-                return
-            at += len(piece)
-            yield piece
-
-    def _unusable(self, what: str) -> ManifestUnusable:
-        return ManifestUnusable(f"The manifest {printable(str(self.path))} {what}; take another copy of it.")
-
-
-def _opened(path: str, flags: int) -> int:
-    """A named pipe must not hold us until somebody writes into it (H111)."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def row_line(row: Row) -> bytes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from sterna.model.errors import WrongSetting
 from sterna.model.units import printable
@@ -18,7 +17,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | ge
 class NewFile:
     """A file that is being written, readable by its owner alone. ``what`` it is called in errors: "the manifest".
 
-    Use it in a ``with``: left without ``finish``, nothing remains, and what stood there before still does.
+    After ``discard`` instead of ``finish`` nothing remains, and what stood there before still does.
     """
 
     def __init__(self, path: Path, what: str) -> None:
@@ -38,14 +37,6 @@ class NewFile:
     def __str__(self) -> str:
         """Its final name, and how it is."""
         return f"{self.path} {'open' if self._file is not None else 'closed'}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
 
     def write(self, data: bytes) -> None:
         """Add bytes."""

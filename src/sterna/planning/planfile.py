@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self, TypeVar
+from typing import IO
 
 import msgspec
 
 from sterna.model.actions import Action, Verb
-from sterna.model.errors import Corrupt, PlanUnusable
-from sterna.model.units import printable
+from sterna.model.errors import PlanUnusable
 from sterna.planning.columns import Text, decoded, encoded, quoted, unquoted
-from sterna.planning.frames import blocks, packed, skippable, skippable_payload
-from sterna.planning.newfile import NewFile
-from sterna.stores.folder import translate, translate_given
+from sterna.planning.frames import packed, skippable, skippable_payload
+from sterna.planning.packed import PackedFile, PackedWriter
 
 FORMAT = 2
 """Raised when an older Sterna would misread what a newer one writes."""
 
 _PAGE = 8000  # actions in a line and a frame: more pack hardly better, and all of them are held in memory
 _MOST = 8 << 20  # bytes of a line: where keys are long, it has fewer actions
-_PIECE = 1 << 18
 _DIGEST = 32
 _PLACE = 8
 _SEAL = len(skippable(b"")) + _PLACE + _DIGEST
@@ -70,17 +64,17 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-T = TypeVar("T")
 
 
-class PlanWriter:
-    """Writes the plan beside its final name, where ``finish`` puts it once it is whole and on disk.
+class PlanWriter(PackedWriter):
+    """Writes the plan of actions in key order, deletions after all others, in key order again: ``write`` raises ValueError
+    for anything else.
 
-    Use it in a ``with``: left without ``finish``, nothing remains. The file is readable by its owner alone, since keys
-    tell things. Actions come in key order, deletions after all others, in key order again: ``write`` raises ValueError
-    for anything else. Memory does not grow with their number. ``exact``: what is read back has the ctime and the inode of
-    files, which mean nothing elsewhere.
+    The file is readable by its owner alone, since keys tell things. Memory does not grow with their number. ``exact``:
+    what is read back has the ctime and the inode of files, which mean nothing elsewhere.
     """
+
+    KIND = "plan"
 
     def __init__(self, path: Path, header: Header, *, exact: bool = False) -> None:
         self._digest = hashlib.sha256()
@@ -92,23 +86,15 @@ class PlanWriter:
         self._deleting = False
         self._counts: dict[str, int] = {}
         self._bytes: dict[str, int] = {}
-        self._file = NewFile(path, "the plan")
+        super().__init__(path)
         try:
             self._pack(_encoded_header(header))  # a frame of its own: whoever wants the header alone reads no more
         except BaseException:
-            self.discard()
+            self._file.discard()
             raise
 
     def __repr__(self) -> str:
         return f"<PlanWriter {self._file}, {sum(self._counts.values())} actions, {self._written} bytes>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.discard()
 
     def write(self, actions: Sequence[Action]) -> None:
         """Add actions."""
@@ -141,10 +127,6 @@ class PlanWriter:
         self._put(head + seal.digest())
         self._file.finish()
         return footer
-
-    def discard(self) -> None:
-        """Take the unfinished file away; once it is finished this does nothing."""
-        self._file.discard()
 
     def _count(self, page: Sequence[Action]) -> None:
         """Check the order, and count. Actions of one verb mostly follow each other, so each stretch is counted at once."""
@@ -199,7 +181,7 @@ class PlanWriter:
         self._file.write(data)
 
 
-class PlanFile:
+class PlanFile(PackedFile):
     """A plan that was read through once and found whole: the header, the footer, and the actions page by page.
 
     ``open`` raises PlanUnusable for a file that is cut, changed, of another kind or of a later format, before any
@@ -207,9 +189,13 @@ class PlanFile:
     it is no signature, and whoever can write the file can make a new one.
     """
 
-    def __init__(self, path: Path, file: IO[bytes], size: int) -> None:
-        self.path = path
-        self._file = file
+    KIND = "plan"
+    REMEDY = "make it anew"
+    UNUSABLE = PlanUnusable
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        super().__init__(path, file)
+        size = self._size()
         self._end = size - _SEAL
         self._footer_at = self._checked_seal(size)
         self.footer = self._decoded(self._block(self._footer_at, self._end), Footer)
@@ -220,36 +206,8 @@ class PlanFile:
             digest.update(block)
         self._hold_against_footer(digest.hexdigest())
 
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Check the whole file; it stays open until ``close``, or the end of the ``with``."""
-        try:
-            file = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close
-            try:
-                status = os.fstat(file.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    raise PlanUnusable(f"{printable(str(path))} is no regular file, so no plan can be read from it.")
-                return cls(path, file, status.st_size)
-            except BaseException:
-                file.close()
-                raise
-        except OSError as error:
-            raise translate_given(error, "read the plan", str(path)) from error
-
     def __repr__(self) -> str:
         return f"<PlanFile {self.path}, {sum(self.footer.counts.values())} actions>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
 
     def pages(self) -> Iterator[list[Action]]:
         """The actions in the order in which they were written, some thousand at a time; may be asked for again."""
@@ -269,7 +227,7 @@ class PlanFile:
 
     def _checked_seal(self, size: int) -> int:
         """Compare the file with its seal; gives where the footer begins."""
-        seal = self._read(max(self._end, 0), size)
+        seal = self._bytes(max(self._end, 0), size)
         payload = skippable_payload(seal)
         if payload is None or len(payload) != _PLACE + _DIGEST:
             raise self._unusable("was cut, or is no plan of Sterna")
@@ -294,39 +252,8 @@ class PlanFile:
         if digest != self.footer.digest:
             raise self._unusable("was changed: its actions are not those of its last line")
 
-    def _decoded(self, block: bytes, kind: type[T]) -> T:
-        try:
-            return msgspec.json.decode(block, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._unusable(f"begins or ends with a line of another kind ({error})") from error
-
     def _block(self, start: int, end: int) -> bytes:
         return b"".join(self._blocks(start, end))
-
-    def _blocks(self, start: int, end: int) -> Iterator[bytes]:
-        try:
-            yield from blocks(self._pieces(start, end))
-        except Corrupt as error:
-            raise self._unusable(f"is damaged: {error.sentence[:1].lower()}{error.sentence[1:-1]}") from error
-
-    def _pieces(self, start: int, end: int) -> Iterator[bytes]:
-        while start < end:
-            piece = self._read(start, min(end, start + _PIECE))
-            start += len(piece)
-            yield piece
-
-    def _read(self, start: int, end: int) -> bytes:
-        try:
-            self._file.seek(start)
-            data = self._file.read(end - start)
-        except OSError as error:
-            raise translate(error, "read the plan", str(self.path)) from error
-        if not data and end > start:
-            raise self._unusable("became shorter while it was read")
-        return data
-
-    def _unusable(self, what: str) -> PlanUnusable:
-        return PlanUnusable(f"The plan {printable(str(self.path))} {what}; make it anew.")
 
 
 def _encoded_header(header: Header) -> bytes:

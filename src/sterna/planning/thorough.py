@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from sterna.model.actions import Action, Verb
 from sterna.model.entry import Entry
+from sterna.model.synced import Synced
 from sterna.planning.compare import Plan
-from sterna.planning.known import AllSame, Known, judged
+from sterna.planning.known import AllSame, Known, Same, is_proved, judged
 from sterna.planning.merge import Pair
 
 UNPROVED = "no earlier run has seen that it is the same, so the content is compared"
@@ -29,7 +30,7 @@ def thorough(page: Sequence[Pair], plan: Plan, known: Known | None) -> Plan:
         action = decided.get(source.key)
         if action is not None and action.verb is not Verb.LOOK:
             actions.append(action)
-        elif target is not None and source.size and judged(source, target, (known or {}).get(source.key)) != "":
+        elif target is not None and source.size and not _is_proved(source, target, (known or {}).get(source.key)):
             doubted.add(source.key)
             actions.append(Action(Verb.COMPARE, source.key, UNPROVED, source, target))
         elif action is not None:  # two files without a byte, of whose times nothing is proved
@@ -39,6 +40,10 @@ def thorough(page: Sequence[Pair], plan: Plan, known: Known | None) -> Plan:
             kept_bytes += source.size
     found = [pair for pair in plan.found if pair[0] is not None and pair[0].key not in doubted]
     return Plan(actions, kept, kept_bytes, found)
+
+
+def _is_proved(source: Entry, target: Entry, row: Synced | Same | None) -> bool:
+    return is_proved(row) and judged(source, target, row) == ""
 
 
 def kept_of(page: Sequence[Pair], plan: Plan) -> list[Entry]:

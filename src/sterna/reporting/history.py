@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from sterna.model.outcomes import Outcome, Status
 from sterna.model.units import printable
 from sterna.reporting.jsonlines import json_bytes
 from sterna.reporting.log import iso_time
 from sterna.reporting.scrub import scrub
+from sterna.reporting.words import failure_line
 
 _IN_HAND = "in hand when the run was cut off; whether it was done is not known"
 
@@ -32,19 +34,24 @@ class Told(Protocol):
     @property
     def error_code(self) -> str: ...
     @property
+    def error_words(self) -> str: ...
+    @property
     def request_id(self) -> str: ...
     @property
     def ended_ns(self) -> int: ...
 
 
 def outcome_line(one: Told | str) -> str:
-    """One line for people; of a key alone nobody knows more than that the run had it in hand."""
+    """One line for people, with the words that the run itself had for it; of a key alone nobody knows more than that the
+    run had it in hand.
+    """
     if isinstance(one, str):
         return f"unknown  {printable(one)}: {_IN_HAND}"
-    facts = [fact for fact in (one.error_code, one.request_id and f"request id {one.request_id}") if fact]
-    reason = scrub(printable((one.error or one.because or "the reason is not known").rstrip(".")))
-    known = f" ({', '.join(facts)})" if facts else ""
-    return f"{one.status:<8} {one.verb} {printable(one.key)}: {reason}{known}"
+    outcome = Outcome(
+        one.verb, one.key, Status(one.status), attempts=one.attempts, because=one.because, error=one.error,
+        error_code=one.error_code, error_words=one.error_words, request_id=one.request_id,
+    )  # fmt: skip
+    return f"{one.status:<8} {one.verb} {failure_line(outcome)}"
 
 
 def outcome_json(one: Told | str) -> bytes:

@@ -94,8 +94,8 @@ def _speed(older: _Sample, newer: _Sample) -> float:
 
 
 def finished_objects(tally: Tally) -> int:
-    """Planned objects that need nothing more, however they ended."""
-    return tally.ended_objects
+    """Planned objects that need nothing more in this run or another, unless they failed."""
+    return tally.ended_objects - tally.left_objects
 
 
 def useful_bytes(tally: Tally) -> int:

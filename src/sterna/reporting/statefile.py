@@ -27,7 +27,8 @@ class Record(msgspec.Struct, rename={"is_uploaded": "uploadedSuccess"}):
     """What the file says of one file of the folder: where it is, what it is called, and whether it is in the bucket.
 
     ``checksum`` is ``NAME:value`` of what was sent, where a run computed or remembers one; ``error`` says why a file is
-    not there, and is empty of one whose turn has not come.
+    not there, and is empty of one whose turn has not come. ``destination`` is where that is or is not; empty in a list
+    that others wrote.
     """
 
     filepath: str
@@ -36,26 +37,30 @@ class Record(msgspec.Struct, rename={"is_uploaded": "uploadedSuccess"}):
     size: int = 0
     checksum: str = ""
     error: str = ""
+    destination: str = ""
 
 
 class Counts(NamedTuple):
-    """How many records a state file has, and how many of them are not uploaded."""
+    """How many records a state file has, how many of them are not uploaded, and how many do not say where to."""
 
     records: int
     undone: int
+    unbound: int = 0
 
 
 class StateFile:
-    """The state file of one folder. What is noted is in the file after the next ``publish``, which replaces it by a rename:
-    whoever reads it finds a whole list, and so does whoever comes after a power cut.
+    """The state file of one folder on its way to one ``destination``. What is noted is in the file after the next
+    ``publish``, which replaces it by a rename: whoever reads it finds a whole list, and so does whoever comes after a
+    power cut.
 
     A list of many is never held in memory: ``publish`` copies the last one and puts in what has changed, so that memory
     holds no more than the changes. Of several threads one may call ``publish`` or ``plan`` at a time. A file that can no
     longer be written does not stop a run: the first error stays in ``error``, and must not be passed over at the end.
     """
 
-    def __init__(self, path: Path, folder: Path) -> None:
+    def __init__(self, path: Path, folder: Path, destination: str) -> None:
         self.path = Path(os.path.realpath(path))
+        self.destination = destination
         self.error = ""
         self.records = 0  # in the file as it was last written
         self._shown = printable(str(path))
@@ -77,7 +82,7 @@ class StateFile:
 
     def look(self) -> Counts | None:
         """Read what is there to its end; None where there is no such file, or an empty one. Raises WrongSetting where it is
-        no state file, is damaged, or is another folder's: it would be written over.
+        no state file, is damaged, or is another folder's or another destination's: it would be written over.
         """
         try:
             status = self.path.stat()
@@ -94,11 +99,12 @@ class StateFile:
             raise WrongSetting(f"The state file {self._shown} is no regular file; give another name.")
         if not status.st_size:
             return None
-        records = undone = 0
+        records = undone = unbound = 0
         for _, record in self._read():
             records += 1
             undone += not record.is_uploaded
-        return Counts(records, undone)
+            unbound += not record.destination
+        return Counts(records, undone, unbound)
 
     def undone(self) -> Iterator[tuple[str, str]]:
         """The keys of what is not uploaded, and why, in the order of the file. Raises as ``look`` does."""
@@ -111,6 +117,8 @@ class StateFile:
                     record = msgspec.convert(value, Record)
                     if record.is_uploaded not in (0, 1):
                         raise ValueError(f"uploadedSuccess is {record.is_uploaded}")
+                    if record.destination not in ("", self.destination):
+                        raise self._of_another_destination(record.destination)
                     yield self._key_of(record), record
         except (ValueError, RecursionError, msgspec.ValidationError) as error:
             why = printable(str(error)).rstrip(".") or "too many brackets"
@@ -131,6 +139,12 @@ class StateFile:
         raise WrongSetting(
             f"{self._shown} is the state file of another folder than {self._folder}: it names"
             f" {printable(record.filepath)}; nothing was changed: give this folder's own, or another name."
+        )
+
+    def _of_another_destination(self, destination: str) -> WrongSetting:
+        return WrongSetting(
+            f"{self._shown} is the state file of a backup to {printable(destination)}, and this one goes to"
+            f" {printable(self.destination)}; nothing was changed: give this one's own, or another name."
         )
 
     def _unreadable(self, error: OSError) -> WrongSetting:
@@ -211,7 +225,7 @@ class StateFile:
 
     def _line(self, key: str, *, size: int, is_uploaded: bool = False, checksum: str = "", error: str = "") -> bytes:
         path = self._root + (key if os.sep == "/" else key.replace("/", os.sep))
-        record = Record(path, key.rpartition("/")[2], int(is_uploaded), size, checksum, error)
+        record = Record(path, key.rpartition("/")[2], int(is_uploaded), size, checksum, error, self.destination)
         try:
             return _encode(record)
         except UnicodeEncodeError:  # a folder whose name is not UTF-8

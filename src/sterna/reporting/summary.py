@@ -47,6 +47,13 @@ def summary_lines(summary: Summary, *, log_file: str = "") -> list[str]:
     return lines
 
 
+def brief_lines(summary: Summary, *, log_file: str = "") -> list[str]:
+    """The verdict alone of a run that had nothing to do; else as ``summary_lines``."""
+    lines = summary_lines(summary, log_file=log_file)
+    met = summary.done + summary.kept + summary.skipped + summary.failed + summary.left
+    return lines if met else lines[-1:]
+
+
 def verdict(summary: Summary, *, log_file: str = "") -> str:
     """One plain sentence that says the same as the exit code."""
     total = summary.done + summary.kept + summary.planned + summary.skipped + summary.failed + summary.left
@@ -54,6 +61,9 @@ def verdict(summary: Summary, *, log_file: str = "") -> str:
         return dry_run_verdict(summary)
     if summary.failed:
         return _failed(summary, total, log_file)
+    if summary.failures and not summary.left and summary.exit_code not in SIGNALLED:
+        there = _all(summary.done + summary.kept)
+        return f"INCOMPLETE: {there[0].lower()}{there[1:]} {_state(summary)}, but not the manifest; why is named above."
     word = "INTERRUPTED" if summary.exit_code in SIGNALLED else "INCOMPLETE"
     why = f": {summary.notices[-1].rstrip('.')}" if summary.notices and word == "INCOMPLETE" else ""
     if summary.left:
@@ -61,6 +71,8 @@ def verdict(summary: Summary, *, log_file: str = "") -> str:
         return f"{word}{why}: {there}, {count_words(summary.left)} {_are(summary.left)} left; {_AGAIN}."
     if word == "INTERRUPTED":
         there = f"{count_words(summary.done)} {_are(summary.done)} {_state(summary)}"
+        if summary.planned_all:
+            return f"INTERRUPTED when all that was planned was done: {there}; {_AGAIN}."
         return f"INTERRUPTED before all was listed: {there}; {_AGAIN}."
     if summary.exit_code:
         return f"{word}{why} (exit code {summary.exit_code})."
@@ -104,10 +116,12 @@ def exit_code_of(summary: Summary) -> int:
 
 
 def _succeeded(summary: Summary) -> str:
-    skipped = f" {count_words(summary.skipped)} {_are(summary.skipped)} skipped by rule." if summary.skipped else ""
+    skipped = _skipped(summary)
     if summary.command == "rm":
         return f"{_all(summary.deleted)} removed." + skipped if summary.deleted else "There was nothing to remove."
     in_place = summary.done - summary.deleted + summary.kept
+    if not in_place and not summary.deleted and summary.gone:
+        return f"There was nothing to move.{skipped}"
     if not in_place and not summary.deleted:
         holds = "nothing that the filters let pass" if summary.filtered else "no objects"
         return f"There was nothing to move: the source holds {holds}.{skipped}"
@@ -115,6 +129,16 @@ def _succeeded(summary: Summary) -> str:
     if not summary.durable and summary.downloaded:
         sentence += " When they reach the disk is left to the system (--no-fsync)."
     return sentence + skipped
+
+
+def _skipped(summary: Summary) -> str:
+    """Sentences for the end of a verdict, each with the blank before it."""
+    by_rule, sentences = summary.skipped - summary.gone, ""
+    if summary.gone:
+        sentences = f" {count_words(summary.gone)} {_are(summary.gone)} skipped: not at the source any more."
+    if by_rule:
+        sentences += f" {count_words(by_rule)} {_are(by_rule)} skipped by rule."
+    return sentences
 
 
 def _failed(summary: Summary, total: int, log_file: str) -> str:

@@ -26,6 +26,8 @@ def reason_words(outcome: Outcome) -> str:
 
 def sentence_of(outcome: Outcome) -> str:
     """Our sentence of why something failed or was skipped, without its full stop."""
+    if outcome.status is Status.LEFT and outcome.error.startswith("by "):  # whose signal it was
+        return f"left, since the run was ended {outcome.error}"
     return (outcome.error or outcome.because or "the reason is not known").rstrip(".")
 
 
@@ -43,6 +45,12 @@ def failure_line(outcome: Outcome) -> str:
     """One line for people: the key, escaped, and why it failed."""
     key, reason = printable(outcome.key), reason_words(outcome)
     return reason if reason.startswith(key) else f"{key}: {reason}"
+
+
+def unread_words(folders: int) -> str:
+    """What a manifest does not count: ``1 folder could not be read; what is in it is not counted``."""
+    it = "it" if folders == 1 else "them"
+    return f"{count_words(folders, 'folder')} could not be read; what is in {it} is not counted"
 
 
 def count_words(count: int, noun: str = "object") -> str:

@@ -24,6 +24,16 @@ def is_manifest(key: str) -> bool:
     return re.fullmatch(_OF_A_RUN, key) is not None
 
 
+def is_about_manifests(key: str) -> bool:
+    """Whether a key is that of a manifest, or of where they are: no object of the data."""
+    return key == FOLDER or is_manifest(key)
+
+
+def is_reserved(path: str) -> bool:
+    """Whether a place in a bucket is where manifests are kept, or inside that."""
+    return f"/{FOLDER}" in f"/{path}/"
+
+
 def without_manifests(entries: Sequence[Entry]) -> Sequence[Entry]:
     """The entries of a listing, in key order, without the manifests: two comparisons for a page that has none."""
     if not entries or entries[0].key > _AFTER or entries[-1].key < FOLDER:

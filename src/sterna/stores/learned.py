@@ -20,7 +20,8 @@ class Learned(msgspec.Struct):
     ``etag_is_md5``: it was seen to be, and ``part_etag_is_md5`` those of parts, which some servers make otherwise.
     ``refused_conditions`` are the headers of conditional writes that it does not take, or judges in a way of its own;
     ``listed_etags_differ``: its listings show other ETags than its objects, so that a read cannot hang on one.
-    ``ranges_show_etags``: it was seen to show the object's ETag with a range.
+    ``ranges_show_etags``: it was seen to show the object's ETag with a range. ``cuts_versions``: whether it gives ranges of
+    a version, None until known.
     """
 
     checksum: str = ""
@@ -32,6 +33,7 @@ class Learned(msgspec.Struct):
     refused_conditions: set[str] = set()
     listed_etags_differ: bool = False
     ranges_show_etags: bool = False
+    cuts_versions: bool | None = None
 
     CANDIDATES = ("CRC64NVME", "CRC32C", "MD5")
 

@@ -12,7 +12,8 @@ import msgspec
 from sterna.model.errors import Corrupt, ObjectChanged, RetryLater, SternaError
 from sterna.model.units import printable
 from sterna.stores.learned import check_sum, is_same_md5, may_refuse_condition, other_bytes, refuses_checksum
-from sterna.stores.s3 import Condition, S3Store, left_behind, said_by
+from sterna.stores.objects import Condition, left_behind, said_by
+from sterna.stores.s3 import S3Store
 from sterna.wire.checksum import NAMES, algorithm, content_md5
 from sterna.wire.client import Body, Request
 from sterna.wire.connection import FilePart, Response
@@ -101,17 +102,19 @@ class Multipart:
             return Upload(key, upload_id, token, name)
 
     async def put_part(
-        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None = None
-    ) -> Part:
+        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None = None,
+        passed: Callable[[int], None] | None = None,
+    ) -> Part:  # fmt: skip
         """Send one part; ``crc`` is its sum by the upload's algorithm. Raises Corrupt where the server shows another.
 
-        ``restart`` is called before each further attempt, and may raise where there is no use in one.
+        ``restart`` is called before each further attempt, and may raise where there is no use in one; ``passed`` is told
+        of the bytes that went out.
         """
         if not self._store.learned.checksum:
             async with self._store.one_at_first():
                 if not self._store.learned.checksum:
-                    return await self._put_part(upload, number, data, crc, restart)
-        return await self._put_part(upload, number, data, crc, restart)
+                    return await self._put_part(upload, number, data, crc, restart, passed)
+        return await self._put_part(upload, number, data, crc, restart, passed)
 
     async def copy_part(self, upload: Upload, number: int, start: int, length: int, source: dict[str, str]) -> Part:
         """Have the server make one part out of the bytes from ``start`` of the object that ``source`` names."""
@@ -143,8 +146,9 @@ class Multipart:
         )
 
     async def _put_part(
-        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None
-    ) -> Part:
+        self, upload: Upload, number: int, data: Body, crc: int | None, restart: Callable[[], None] | None,
+        passed: Callable[[int], None] | None,
+    ) -> Part:  # fmt: skip
         store = self._store
         headers: dict[str, str] = dict(store.own_headers)
         expected = ""
@@ -171,7 +175,7 @@ class Multipart:
 
         request = Request("UploadPart", "PUT", store.bucket, store.key_of(upload.key), headers=headers, body=data,
                           query=f"partNumber={number}&uploadId={encode_value(upload.id)}",
-                          restart=restart, check=is_right)  # fmt: skip
+                          restart=restart, check=is_right, passed=passed)  # fmt: skip
         response = await store.client.send(request)
         proof = self._store.learned.proof(upload.checksum, response)
         part = Part(number, len(data), response.text(b"etag"), crc, is_sum_shown=proof == upload.checksum)

@@ -16,8 +16,9 @@ from sterna.model.location import BucketPath
 from sterna.model.units import printable, size_words
 from sterna.stores.draft import look_then_rename
 from sterna.stores.folder import Directory, Folder, check_expected, translate
+from sterna.stores.look import Look
 from sterna.stores.named import NamedFolder
-from sterna.stores.s3 import Look, S3Store
+from sterna.stores.s3 import S3Store
 
 COPY_BYTES = 5 << 30
 """What one CopyObject copies at most: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html"""

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from sterna.model.errors import Corrupt, ObjectGone, SternaError, Unsupported
 from sterna.model.units import printable
 from sterna.stores.listing import EMPTY_PAGES
-from sterna.stores.s3 import PAGE_KEYS, S3Store, said_by
+from sterna.stores.objects import said_by
+from sterna.stores.s3 import PAGE_KEYS, S3Store
 from sterna.wire.client import Request
 from sterna.wire.connection import Response
 from sterna.wire.encoding import decode_key, encode_query

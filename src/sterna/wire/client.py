@@ -46,8 +46,8 @@ class Request:
     ``query`` is canonical. ``good`` are the statuses that are no error. ``sink`` takes the body of 200 and 206;
     ``restart`` is called before each further attempt, to make the sink empty again. ``check`` looks at an answer with a
     good status and raises SternaError where it is not what it must be: such an answer is one more failed attempt.
-    Errors whose code is in ``final`` are the caller's to deal with, and never repeated. ``takes_long``: the server moves
-    bytes before it answers, and may send blanks meanwhile.
+    ``passed`` is told how many bytes of a large body went out. Errors whose code is in ``final`` are the caller's to deal
+    with, and never repeated. ``takes_long``: the server moves bytes before it answers, and may send blanks meanwhile.
     """
 
     __slots__ = (
@@ -61,6 +61,7 @@ class Request:
         "limit",
         "method",
         "operation",
+        "passed",
         "query",
         "restart",
         "sink",
@@ -83,6 +84,7 @@ class Request:
         limit: int = 16 * 1024 * 1024,
         check: Callable[[Response], None] | None = None,
         final: tuple[str, ...] = (),
+        passed: Callable[[int], None] | None = None,
         takes_long: bool = False,
     ) -> None:
         self.operation = operation
@@ -98,6 +100,7 @@ class Request:
         self.limit = limit
         self.check = check
         self.final = final
+        self.passed = passed
         self.takes_long = takes_long
 
 
@@ -318,8 +321,9 @@ class Client:
             connection.is_patient = request.takes_long
             self.tally.requests += 1
             return await connection.exchange(
-                head, request.body, bodyless=request.method == "HEAD", sink=request.sink, limit=request.limit
-            )
+                head, request.body, bodyless=request.method == "HEAD", sink=request.sink, limit=request.limit,
+                passed=request.passed,
+            )  # fmt: skip
         finally:
             pool.release(connection)
 

@@ -270,8 +270,10 @@ class Connection(asyncio.BufferedProtocol):
         bodyless: bool = False,
         sink: Sink | None = None,
         limit: int = _BODY_LIMIT,
+        passed: Callable[[int], None] | None = None,
     ) -> Response:
-        """Send ``head`` and ``body``, and give the whole answer.
+        """Send ``head`` and ``body``, and give the whole answer. ``passed`` is told how much of a large body went out, slice
+        by slice.
 
         ``bodyless``: the answer to HEAD. ``sink`` takes the body of an answer 200 or 206; any other body is kept, up
         to ``limit`` bytes. Cancelled or failed, the connection is not reusable. Raises ConnectionLost, Corrupt.
@@ -293,13 +295,13 @@ class Connection(asyncio.BufferedProtocol):
             if body is None:
                 transport.write(head)
             elif isinstance(body, FilePart) and body.read is None:
-                await self._send_file(transport, head, body, waiter)
+                await self._send_file(transport, head, body, waiter, passed)
             elif isinstance(body, FilePart):
-                await self._send_large(transport, head, body, waiter)
+                await self._send_large(transport, head, body, waiter, passed)
             elif len(body) <= self._throttle.up_slice:
                 transport.writelines((head, body))
             else:
-                await self._send_large(transport, head, memoryview(body), waiter)
+                await self._send_large(transport, head, memoryview(body), waiter, passed)
             return await waiter
         except BaseException:
             self.close()
@@ -313,8 +315,9 @@ class Connection(asyncio.BufferedProtocol):
             self._head = None
 
     async def _send_large(
-        self, transport: asyncio.Transport, head: bytes, body: memoryview | FilePart, waiter: asyncio.Future[Response]
-    ) -> None:
+        self, transport: asyncio.Transport, head: bytes, body: memoryview | FilePart, waiter: asyncio.Future[Response],
+        passed: Callable[[int], None] | None,
+    ) -> None:  # fmt: skip
         self._sending = True
         transport.write(head)
         sent = 0
@@ -327,6 +330,8 @@ class Connection(asyncio.BufferedProtocol):
                 transport.write(piece)
                 sent += len(piece)
                 self.moved += len(piece)
+                if passed is not None:
+                    passed(len(piece))
             if self._write_paused and not waiter.done():
                 self._drained = self._loop.create_future()
                 await self._drained
@@ -337,8 +342,9 @@ class Connection(asyncio.BufferedProtocol):
         self._sending = False
 
     async def _send_file(
-        self, transport: asyncio.Transport, head: bytes, body: FilePart, waiter: asyncio.Future[Response]
-    ) -> None:
+        self, transport: asyncio.Transport, head: bytes, body: FilePart, waiter: asyncio.Future[Response],
+        passed: Callable[[int], None] | None,
+    ) -> None:  # fmt: skip
         self._sending = True
         transport.write(head)
         if transport.get_write_buffer_size():
@@ -375,6 +381,8 @@ class Connection(asyncio.BufferedProtocol):
             sent += count
             admitted -= count
             self.moved += count
+            if passed is not None:
+                passed(count)
             self.progress_s = self._loop.time()
             await asyncio.sleep(0)  # others have their turn, and an early answer is seen
         self._sending = False

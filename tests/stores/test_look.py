@@ -9,8 +9,10 @@ import pytest
 
 from sterna.model.errors import Corrupt
 from sterna.model.location import BucketPath
+from sterna.stores.look import http_time_ns, size_of
+from sterna.stores.mtime import mtime_of, mtime_text
 from sterna.stores.readback import Summing
-from sterna.stores.s3 import S3Store, _http_time_ns, _size_of, mtime_of, mtime_text
+from sterna.stores.s3 import S3Store
 from sterna.wire.checksum import sum_of
 from sterna.wire.client import Client
 from sterna.wire.connection import Response
@@ -43,7 +45,7 @@ def test_what_is_no_time_is_not_taken_for_one(text: str) -> None:
 
 @pytest.mark.parametrize("stamp", [b"", b"yesterday", b"Sun, 06 Nov 1994 08:49:37 +" + b"9" * 20])
 def test_a_date_of_nobody_knows_when_is_none(stamp: bytes) -> None:
-    assert _http_time_ns(stamp) == 0
+    assert http_time_ns(stamp) == 0
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_date_of_nobody_knows_when_is_none(stamp: bytes) -> None:
 )
 def test_the_size_of_the_whole_is_read_where_a_range_came(said: bytes, size: int) -> None:
     headers = {b"content-range": said, b"content-length": b"5"}
-    assert _size_of(Response(206, headers, b"")) == size
+    assert size_of(Response(206, headers, b"")) == size
 
 
 @pytest.mark.parametrize("name", ["CRC64NVME", "CRC32C", "CRC32", "MD5"])
