@@ -10,12 +10,11 @@ import click
 from sterna.cli.invocation import Invocation
 from sterna.cli.options import (
     backup_options,
-    comparison_options,
     filter_options,
     global_options,
-    run_options,
     side_options,
     upload_options,
+    upload_run_options,
     verb,
 )
 from sterna.model.units import GIB
@@ -28,9 +27,8 @@ _SINGLE_PART_MAX = 1 * GIB  # of --md5: larger files are worth being sent by sev
 @click.argument("destination")
 @backup_options
 @filter_options
-@comparison_options
 @upload_options
-@run_options
+@upload_run_options
 @side_options(twins=True)
 @global_options
 @click.pass_obj
@@ -59,6 +57,7 @@ def command(
     from sterna.cli.settings import refuse_file, run_settings
     from sterna.model.errors import WrongSetting
     from sterna.model.location import BucketPath, LocalPath, parse_location
+    from sterna.reporting.summary import brief_lines, summary_lines
 
     source, target = parse_location(folder), parse_location(destination)
     if not isinstance(source, LocalPath) or source.is_stream or not isinstance(target, BucketPath):
@@ -74,10 +73,11 @@ def command(
             left_out = "--no-manifest" if no_manifest else "--no-journal"
             raise WrongSetting(f"{option} is for the manifest, which {left_out} leaves out; leave one of them off.")
     filters = filters_of(values, now_ns=time.time_ns(), source_is_bucket=False)
-    settings = run_settings(values | {"manifest": has_manifest}, source, target, filters)
+    settings = run_settings(values | {"manifest": has_manifest, "no_fsync": False}, source, target, filters)
     if md5:
         most = single_part_max if single_part_max is not None else _SINGLE_PART_MAX
         settings = replace(settings, upload=replace(settings.upload, md5_up_to=most))
+    lines = brief_lines if retry_failed else summary_lines
     return carry_out(
         invocation,
         lambda emit, tally, stop: invocation.jobs.backup(
@@ -94,5 +94,6 @@ def command(
         source=str(source),
         destination=str(target),
         helped=True,
+        lines=lambda summary: lines(summary, log_file=invocation.log_file),
         control=settings.control,
     )

@@ -48,8 +48,27 @@ def json_line(run: PastRun) -> bytes:
     from sterna.reporting.jsonlines import json_bytes
 
     members: dict[str, Any] = {"type": "run"} | msgspec.to_builtins(run)
+    members["options"] = {name: _plain(word) for name, word in members["options"].items()}
     members["started_s"], members["ended_s"] = members.pop("started_ns") / 1e9, members.pop("ended_ns") / 1e9
     return json_bytes(members) + b"\n"
+
+
+def _plain(word: str) -> Any:
+    """What a run keeps of its options as it is to be read: structures are JSON in the journal."""
+    import json
+
+    return json.loads(word) if word.startswith("{") else word
+
+
+def not_known(run: PastRun) -> str:
+    """Why nobody knows how much a run did; empty where that is known."""
+    from sterna.journal.values import State
+
+    if run.state is State.ENDED or run.counts:
+        return ""
+    if run.state is State.RUNNING:
+        return "it goes on, and how much it did is known at its end"
+    return "it was killed, and how much it did is not known"
 
 
 def how_it_ended(run: PastRun) -> str:
@@ -64,14 +83,18 @@ def how_it_ended(run: PastRun) -> str:
 
 
 def _line(run: PastRun) -> str:
+    from sterna.jobs.history import can_be_retried
     from sterna.model.units import printable, size_words
 
-    counts = run.counts
+    counts, unknown = run.counts, not_known(run)
     moved = sum(counts.get(name, 0) for name in ("uploaded", "downloaded", "copied"))
     facts = [f"{moved:,} moved ({size_words(counts.get('moved_bytes', 0))})"]
     facts += [
         f"{counts[name]:,} {name}" for name in ("kept", "deleted", "skipped", "failed", "left") if counts.get(name)
     ]
+    if unknown:
+        again = f"; sterna retry {run.name} does the rest" if can_be_retried(run) else ""
+        facts = [f"{unknown}{again}"]
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_ns / 1e9))
     places = f"{printable(run.source)} → {printable(run.target)}"
     return f"{run.name}  {when}  {run.command:<6} {how_it_ended(run):<10} {places}  {', '.join(facts)}"

@@ -19,7 +19,7 @@ _ALL = (*_FAILED, "skipped")
 
 
 @verb("Say what one earlier run did.")
-@click.argument("run")
+@click.argument("run", required=False, default="last")
 @click.option("--failed", is_flag=True, help="Only what failed or was left, one to a line.")
 @click.option("--state-dir", metavar="FOLDER", help="Where the journals are. (STERNA_STATE_DIR, or the user's own)")
 @global_options
@@ -27,8 +27,8 @@ _ALL = (*_FAILED, "skipped")
 def command(invocation: Invocation, /, run: str, failed: bool, state_dir: str | None) -> int:
     """Say what RUN was told, how it ended, and name all that it did not do, each with its reason.
 
-    RUN is the name that sterna runs lists, or as much of it as is needed, or last. Of what was done there is no list:
-    --log-file writes one while a run goes on.
+    RUN is the name that sterna runs lists, or as much of it as is needed; without one it is the last. Of what was done
+    there is no list: --log-file writes one while a run goes on.
     """
     from sterna.cli.cmd_runs import json_line
     from sterna.cli.exit_codes import ExitCode
@@ -56,7 +56,8 @@ def command(invocation: Invocation, /, run: str, failed: bool, state_dir: str | 
 
 
 def _lines(past: Past) -> Iterator[str]:
-    from sterna.cli.cmd_runs import how_it_ended
+    from sterna.cli.cmd_runs import how_it_ended, not_known
+    from sterna.jobs.history import can_be_retried
     from sterna.model.units import duration_words, printable, size_words
 
     run, counts = past.run, past.run.counts
@@ -65,9 +66,12 @@ def _lines(past: Past) -> Iterator[str]:
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started_ns / 1e9))
     took = f", {duration_words((run.ended_ns - run.started_ns) / 1e9)}" if run.ended_ns else ""
     yield f"began     {began}{took}, with Sterna {run.sterna}"
-    yield f"ended     {how_it_ended(run)}{f': {printable(run.verdict)}' if run.verdict else ''}"
+    why = printable(run.verdict) or not_known(run)
+    yield f"ended     {how_it_ended(run)}{f': {why}' if why else ''}"
     if counts:
         names = ("uploaded", "downloaded", "copied", "kept", "deleted", "skipped", "failed", "left")
         yield "objects   " + (", ".join(f"{counts[name]:,} {name}" for name in names if counts.get(name)) or "none")
         yield f"bytes     {size_words(counts.get('moved_bytes', 0))} moved, {counts.get('requests', 0):,} requests"
+    if can_be_retried(run):
+        yield f"retry     sterna retry {run.name} does what it left"
     yield f"journal   {printable(str(past.path))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,7 +13,6 @@ from sterna.cli.options import filter_options, global_options, looking_options, 
 
 if TYPE_CHECKING:
     from sterna.jobs.verify import Verified
-    from sterna.planning.verify import Finding
 
 
 @verb("Compare two places, or one with a manifest, and move nothing.")
@@ -56,9 +54,9 @@ def command(
     same time, too. The exit code is 0 where all is equal, else 1.
     """
     from sterna.cli.filters import filters_of
+    from sterna.cli.findings import say_verdict, teller
     from sterna.cli.settings import looking_settings
-    from sterna.cli.speech import say, say_bytes, say_lines, until_the_reader_leaves
-    from sterna.jobs.verify import Depth
+    from sterna.jobs.looking import Depth
     from sterna.model.errors import WrongSetting
     from sterna.model.location import BucketPath, LocalPath, parse_location
 
@@ -75,26 +73,8 @@ def command(
         return print_held(invocation, left, right, settings, depth, sample, seed)
     if sample is not None or seed is not None:
         raise WrongSetting("--sample and --seed are for --manifest; add that, or leave them off.")
-    tells_all = bool(invocation.verbosity)
-
-    def found(findings: Sequence[Finding]) -> None:
-        told = [one for one in findings if tells_all or one.verdict.value != "equal"]
-        if not told:
-            return
-        with until_the_reader_leaves():
-            if invocation.json:
-                say_bytes(b"".join(_json_line("finding", one) for one in told))
-            elif not invocation.quiet:
-                say_lines([f"{one.verdict.value}: {one.key}: {one.because}" for one in told])
-
-    # Who leaves a pipe has read enough, and does not change what is compared and with which code it ends.
-    verified = invocation.jobs.run(invocation.jobs.verify(left, right, settings, depth=depth, found=found))
-    with until_the_reader_leaves():
-        if invocation.json:
-            say_bytes(_json_line("summary", verified, verdict=_verdict(verified), exit_code=int(not verified.is_equal)))
-        elif not invocation.quiet or not verified.is_equal:
-            say(_verdict(verified))
-    return 0 if verified.is_equal else 1
+    verified = invocation.jobs.run(invocation.jobs.verify(left, right, settings, depth=depth, found=teller(invocation)))
+    return say_verdict(invocation, verified, _verdict(verified))
 
 
 def _two(source: str, destination: str | None, manifest: str | None) -> tuple[str, str]:
@@ -108,6 +88,7 @@ def _two(source: str, destination: str | None, manifest: str | None) -> tuple[st
 
 def _verdict(verified: Verified) -> str:
     """The last line: what was found, and by what."""
+    from sterna.cli.findings import verdict
     from sterna.model.units import size_words
 
     by = {
@@ -117,21 +98,10 @@ def _verdict(verified: Verified) -> str:
     }[verified.depth.value]
     equal = f"{verified.equal:,} equal ({size_words(verified.equal_bytes)})"
     skipped = f"; {verified.skipped:,} left out by rule" if verified.skipped else ""
-    if verified.is_equal:
-        return f"Equal: {equal}, {by}{skipped}."
-    counts = (
-        (verified.different, "different"),
-        (verified.only_left, "only left"),
-        (verified.only_right, "only right"),
-        (verified.unknown, "unknown"),
-    )
-    others = ", ".join(f"{count:,} {word}" for count, word in counts if count)
-    return f"NOT EQUAL: {others or 'not all could be listed'}; {equal}, {by}{skipped}."
-
-
-def _json_line(kind: str, value: Finding | Verified, **more: Any) -> bytes:
-    import msgspec
-
-    from sterna.reporting.jsonlines import json_bytes
-
-    return json_bytes({"type": kind} | msgspec.to_builtins(value) | more) + b"\n"
+    others = {
+        "different": verified.different,
+        "only left": verified.only_left,
+        "only right": verified.only_right,
+        "unknown": verified.unknown,
+    }
+    return verdict(verified, others, f"{equal}, {by}{skipped}")

@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from sterna.jobs.history import History, Past
     from sterna.jobs.holding import HeldAgainst
     from sterna.jobs.listing import Listed
+    from sterna.jobs.looking import Depth
     from sterna.jobs.retry import Repeatable
     from sterna.jobs.settings import Settings
     from sterna.jobs.standby import Standby
     from sterna.jobs.thaw import Thawing
     from sterna.jobs.uploads import Choice, Found
     from sterna.jobs.usage import Usage
-    from sterna.jobs.verify import Depth, Verified
+    from sterna.jobs.verify import Verified
     from sterna.jobs.why import Reason
     from sterna.journal.values import PastOutcome
     from sterna.model.actions import Action
@@ -261,10 +262,10 @@ class Jobs:
             source, destination, settings, told, emit=emit, tally=tally, stop=stop, standby=self._standby
         )
 
-    def repeatable(self, state: str, name: str) -> Repeatable:
+    def repeatable(self, state: str, name: str, state_file: str) -> Repeatable:
         from sterna.jobs.retry import repeatable
 
-        return repeatable(state, name)
+        return repeatable(state, name, state_file)
 
     async def retry(
         self, what: Repeatable, settings: Settings, *, state_file: str, emit: Emit, tally: Tally, stop: Stop

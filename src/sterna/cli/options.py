@@ -157,8 +157,15 @@ def manifest_options(function: F) -> F:
 
 def backup_options(function: F) -> F:
     """What a backup is told beside what an upload is."""
+    function = _declared(COMPARING, _PROVING_OPTIONS, function)
     function = _declared(EVIDENCE, _MANIFEST_OPTIONS[1:], function)
     return _declared(BACKING_UP, _BACKUP_OPTIONS, function)
+
+
+def upload_run_options(function: F) -> F:
+    """``run_options`` of a command that only uploads."""
+    others = tuple(one for one in _RUN_OPTIONS if one[0] not in ("--no-fsync", "--on-collision"))
+    return _declared(RUNNING, (*others, *_ESCAPE_OPTIONS), function)
 
 
 def repeating_options(function: F) -> F:
@@ -368,6 +375,17 @@ _COMPARISON_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     ),
 )
 
+_PROVING_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--compare",
+        {"type": click.Choice(["auto", "checksum"])}
+        | {
+            "help": "By what: auto (what an earlier run has proved and both sides still are, else the content), checksum "
+            "(the content of everything, each time). (auto)"
+        },
+    ),
+)
+
 _DELETION_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (
         "--delete",
@@ -458,6 +476,14 @@ _BACKUP_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
         {"metavar": "SIZE", "callback": single_part_value, "help": "For --md5; larger files go in parts. (1GiB)"},
     ),
     ("--no-manifest", {"is_flag": True, "help": "Leave no manifest at the end."}),
+)
+
+_ESCAPE_OPTIONS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    (
+        "--on-collision",
+        {"type": click.Choice(["escape"])}
+        | {"help": "Give objects the names that a download with escape had to write otherwise in this folder."},
+    ),
 )
 
 _AS_THEN = ("--symlinks", "--on-collision", "--one-file-system", "--no-fsync", "--no-journal")

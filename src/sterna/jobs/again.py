@@ -22,6 +22,7 @@ from sterna.planning.rules import Rule
 from sterna.planning.thorough import kept_of, thorough
 from sterna.reporting.statefile import StateFile
 
+_NO_MANIFEST = "A run that tries again what was left writes no manifest; the next {} does."
 Undoing = Callable[[Opened], Awaitable[Undone]]
 """Gives what an earlier run left undone, when both sides are open."""
 
@@ -47,12 +48,12 @@ def between(
     async def flow(run: Opened) -> Summary:
         undone = await undoing(run) if undoing is not None else None
         keys = undone.keys if undone is not None else None
-        if undone is not None:
-            run.ledger.notice(undone.sentence, code="retry")
         if keys is not None:
             run = only(run, keys)
         if undone is not None and keys is not None and not keys:
             return await _nothing(run, undone)
+        if undone is not None:
+            run.ledger.notice(undone.sentence, code="retry")
         if keeper is not None and isinstance(source, LocalPath):
             run = _without(run, keeper.file, source)
         run = _watched(run, keeper, is_thorough=is_thorough and settings.compare is Compare.AUTO)
@@ -65,7 +66,7 @@ def between(
             _tell_of(keeper.file, summary)
         if keys is not None:
             if settings.manifest is not None:
-                run.ledger.notice("A run that tries again what was left writes no manifest.", code="manifest")
+                run.ledger.notice(_NO_MANIFEST.format(run.ledger.summary.command), code="manifest")
             run.memory.goes_by(None)  # how much the source has, this run has not seen
         return summary
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from sterna.jobs.again import Undoing, between
+from sterna.jobs.binding import state_file
 from sterna.jobs.buckets import made_if_absent
 from sterna.jobs.job import Opened
 from sterna.jobs.keeping import Keeper
+from sterna.jobs.repeat import words_of
 from sterna.jobs.settings import Settings
 from sterna.jobs.standby import Standby
 from sterna.jobs.sync import sync
@@ -22,7 +23,6 @@ from sterna.model.errors import WrongSetting
 from sterna.model.events import Emit, Notice, Summary, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.stop import Stop
-from sterna.model.units import printable
 from sterna.planning.compare import Compare
 from sterna.reporting.fanout import fanout
 from sterna.reporting.statefile import StateFile
@@ -36,7 +36,7 @@ class Backup(msgspec.Struct, frozen=True):
 
     ``state_file``: where to keep a JSON list of what became of each file; empty for none. ``retries_failed``: only what
     the last backup of the same folder to the same place did not do is looked at, by the state file where one is named, else
-    by the journal.
+    by the journal; all, where neither is there yet.
     """
 
     state_file: str = ""
@@ -58,17 +58,18 @@ async def backup(
 
     What is in place counts as such only where an earlier run has proved it and both sides are that version still, or where
     its content is the same. Nothing is deleted. Raises as ``sync`` does; WrongSetting also where the bucket is somebody
-    else's, and where the state file is none of this folder's.
+    else's, and where the state file is of another folder or goes to another place.
     """
     settings, told = settings or Settings(), told or Backup()
     if not isinstance(source, LocalPath) or not isinstance(destination, BucketPath) or source.is_stream:
         raise WrongSetting("A backup is of a folder, and goes into a bucket: sterna backup FOLDER s3://bucket/prefix.")
     _refuse(settings, told)
-    file = state_file(told.state_file, source, settings)
+    file = await state_file(told.state_file, source, destination, settings)
     undone = await asyncio.to_thread(_undone_by_file, file, told) if file is not None else None
     side, made = await made_if_absent(destination, settings.destination)
     if made:
         emit(Notice(made, code="bucket"))
+        undone = everything("The bucket is new, so nothing is in it yet")
     settings = replace(settings, destination=side)
     undoing: Undoing | None = None
     if told.retries_failed:
@@ -88,29 +89,11 @@ async def backup(
             standby=standby,
             flow=between(source, destination, settings, keeper, undoing, is_thorough=True),
             command=BACKUP,
+            words=words_of(settings, source, destination, told.state_file),
         )
     finally:
         if file is not None:
             file.close()
-
-
-def state_file(path: str, source: Location, settings: Settings) -> StateFile | None:
-    """The state file of a run, if there is to be one. Raises WrongSetting where there can be none."""
-    if not path:
-        return None
-    if not isinstance(source, LocalPath):
-        raise WrongSetting(
-            f"--state-file names the files of a folder, and {printable(str(source))} is none; leave it off."
-        )
-    for option, value in (
-        ("--symlinks store", settings.symlinks == "store"),
-        ("--on-collision escape", settings.escapes),
-    ):
-        if value:
-            raise WrongSetting(
-                f"--state-file names files by their paths, and with {option} objects have other names; leave one off."
-            )
-    return StateFile(Path(path), source.path)
 
 
 def _refuse(settings: Settings, told: Backup) -> None:

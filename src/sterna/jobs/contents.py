@@ -18,7 +18,8 @@ from sterna.moving.parts import part_size
 from sterna.planning.verify import Checksums, Sum, Verdict, compared, even_cut, likely_cuts, sums_shown
 from sterna.stores.folder import Identity, SourceFile
 from sterna.stores.local import LocalStore
-from sterna.stores.s3 import Look, S3Store
+from sterna.stores.look import Look
+from sterna.stores.s3 import S3Store
 
 SLICE = 8 * MIB  # of an object that is read, by one request
 _BITE = 512 * 1024  # of a file: it is still in the processor's cache when it is summed

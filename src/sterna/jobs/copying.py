@@ -21,7 +21,8 @@ from sterna.planning.compare import Compare, Plan
 from sterna.planning.copies import Seen, plan_copies, why_copied
 from sterna.planning.known import Known
 from sterna.planning.merge import Pair
-from sterna.stores.s3 import Look, S3Store
+from sterna.stores.look import Look
+from sterna.stores.s3 import S3Store
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,8 @@ from sterna.moving.disk import Disk
 from sterna.moving.settings import UploadOptions
 from sterna.planning.compare import Compare
 from sterna.planning.manifest import Head, ManifestWriter
-from sterna.stores.beside import FOLDER, SUFFIX, manifest_key
+from sterna.reporting.words import count_words, unread_words
+from sterna.stores.beside import FOLDER, SUFFIX, is_reserved, manifest_key
 from sterna.stores.folder import translate_given
 from sterna.stores.local import LocalStore
 from sterna.stores.names import is_abandoned
@@ -47,6 +49,11 @@ def with_manifest(settings: Settings, source: Location, destination: Location) -
     assert asked is not None
     if not (isinstance(source, LocalPath) and isinstance(destination, BucketPath)):
         raise WrongSetting("--manifest is for uploads of a folder, and this is none; leave it off.")
+    if is_reserved(destination.path):
+        raise WrongSetting(
+            f"{printable(str(destination))} is where Sterna keeps manifests ({FOLDER}), which no run takes for data; give"
+            " another destination."
+        )
     if source.is_stream or source.path.is_file():
         raise WrongSetting(f"--manifest is of a folder, and {printable(str(source))} is none; leave it off.")
     if not settings.journal.is_kept:
@@ -109,11 +116,26 @@ async def _leave(vouching: Vouching, witness: Witness, settings: Settings, asked
         return
     written = replace(written, location=str(BucketPath(bucket.bucket, bucket.prefix + key)))
     ledger.summary.manifest = written
-    vouched = f"The manifest of {written.count:,} objects is {printable(written.location)}, and {printable(str(path))};"
-    lacking = "" if written.is_complete else " it is not complete;"
+    where = f"{printable(written.location)}, and {printable(str(path))}"
+    vouched = f"The manifest of {count_words(written.count)}{_beyond(vouching)} is {where};"
+    lacking = "" if written.is_complete else f" it is not complete{_unread(vouching)};"
     ledger.notice(
         f"{vouched}{lacking} its root is {written.root}.", "info" if written.is_complete else "warning", "manifest"
     )
+
+
+def _beyond(vouching: Vouching) -> str:
+    """How many of a manifest's objects this run has not met in the source: they are not among its own counts."""
+    others = []
+    if vouching.kept:
+        others.append(f"{vouching.kept:,} of them deleted from the source, and kept from earlier runs")
+    if vouching.unread:
+        others.append(f"{vouching.unread:,} of them brought by earlier runs, from what could not be read now")
+    return f" ({'; '.join(others)})" if others else ""
+
+
+def _unread(vouching: Vouching) -> str:
+    return f" ({unread_words(vouching.unread_folders)})" if vouching.unread_folders else ""
 
 
 async def _written(
@@ -127,7 +149,7 @@ async def _written(
         destination=run.ledger.summary.destination,
         filters=run.ledger.summary.filtered,
         run=kept.name,
-        source=run.ledger.summary.source,
+        source=os.path.abspath(run.ledger.summary.source),  # by which the folder is known again
         sterna=__version__,
     )
     with ManifestWriter(path, head) as writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from sterna.model.errors import JournalUnusable, WrongSetting
 from sterna.model.units import printable
 
 LAST = "last"
+REPEATABLE = ("sync", "copy", "backup")
 _MOST = 1_000_000  # of one journal: it keeps no more than some thousands
 
 
@@ -55,6 +57,12 @@ def run_called(state: Path, name: str) -> Past:
     if len(chosen) > 1:
         raise WrongSetting(f"{len(chosen)} runs begin with {shown}; give more of the name, as sterna runs lists it.")
     return chosen[0]
+
+
+def can_be_retried(run: PastRun) -> bool:
+    """Whether a run left something that ``sterna retry`` does, or may have."""
+    is_over = run.state is not State.RUNNING and (run.exit_code != 0 or run.state is State.INTERRUPTED)
+    return is_over and run.command in REPEATABLE and not os.path.isfile(run.source)
 
 
 def not_done(past: Past, statuses: Sequence[str]) -> Iterator[PastOutcome]:

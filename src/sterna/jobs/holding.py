@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -14,32 +15,42 @@ import msgspec
 
 from sterna.jobs.carriers import download_carrier
 from sterna.jobs.contents import Place, sums_of_object
+from sterna.jobs.looking import Depth, Shown, open_place
 from sterna.jobs.settings import Settings
 from sterna.jobs.sides import open_bucket
-from sterna.jobs.source import as_source
 from sterna.jobs.summing import hexadecimal, sums_of_file
-from sterna.jobs.verify import Depth, open_place
 from sterna.model.actions import Action, Verb
-from sterna.model.entry import Entry
-from sterna.model.errors import ObjectChanged, SourceUnknown, SternaError
+from sterna.model.entry import Entry, Trouble
+from sterna.model.errors import ManifestUnusable, ObjectChanged, SourceUnknown, SternaError
 from sterna.model.events import Emit, Tally, ignore
-from sterna.model.location import LocalPath, Location
+from sterna.model.location import BucketPath, LocalPath, Location
 from sterna.model.outcomes import Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
 from sterna.moving.buffers import Buffers
 from sterna.moving.disk import Disk
-from sterna.planning.holding import NOT_VOUCHED, Chooser, Held, Holding, Judgement, Sample, by_listing, by_sums
+from sterna.planning.holding import (
+    Chooser,
+    Held,
+    Holding,
+    Judgement,
+    Sample,
+    by_listing,
+    by_sums,
+    is_unread_folder,
+    not_vouched,
+)
 from sterna.planning.manifest import FAILED, KEPT, Head, ManifestFile, Row
 from sterna.planning.merge import Pair, pairs
-from sterna.planning.unknown import Unknown
 from sterna.stores.local import LocalStore
-from sterna.stores.s3 import OneObject, S3Store, mtime_of
+from sterna.stores.mtime import mtime_of
+from sterna.stores.s3 import OneObject, S3Store
 
 
 class HeldAgainst(msgspec.Struct, kw_only=True):
-    """What came of it. ``skipped`` are names left out by rule, and, of a folder, what the manifest says the source had no
-    more. ``sampled`` were read back, chosen by ``seed``; ``is_complete`` is what the manifest says of itself.
+    """What came of it. ``gone`` is absent in the manifest's own source, from which it was deleted before that backup: that
+    is no difference. ``skipped`` are names left out by rule, ``unread_folders`` those that the backup could not read.
+    ``sampled`` were read back, chosen by ``seed``; ``is_complete`` is what the manifest says of itself.
     """
 
     manifest: str
@@ -55,6 +66,8 @@ class HeldAgainst(msgspec.Struct, kw_only=True):
     missing: int = 0
     extra: int = 0
     unknown: int = 0
+    gone: int = 0
+    unread_folders: int = 0
     skipped: int = 0
     sampled: int = 0
     seed: int | None = None
@@ -74,21 +87,24 @@ async def hold(
     seed: int = 0,
     found: Callable[[Sequence[Holding]], None],
     emit: Emit = ignore,
+    fetched_from: BucketPath | None = None,
 ) -> HeldAgainst:
     """Compare what is below a location with a manifest, which is found whole first. ``found`` is told every key.
 
     ``sample`` of the objects are read back, whatever the ``depth``; the same ``seed`` chooses the same. The manifest is
-    reached by the settings' source, the location by their destination. Raises ManifestUnusable for a manifest that is not
+    reached by the settings' source, the location by their destination; ``fetched_from`` is where a file that is one for
+    the moment only came from. Raises ManifestUnusable for a manifest that is not
     whole, SourceUnknown where there is none or the location cannot be listed.
     """
     settings = settings or Settings()
     began, tally = time.perf_counter(), Tally()
     async with AsyncExitStack() as opened:
         path = await opened.enter_async_context(_here(manifest, settings, tally, emit))
-        file = opened.enter_context(await asyncio.to_thread(ManifestFile.open, path))
+        file = opened.enter_context(await asyncio.to_thread(_whole, path, fetched_from or manifest))
         place = await opened.enter_async_context(open_place(location, settings.destination, settings, tally, emit))
         chooser = Chooser(sample.of(file.end.count) if sample else 0, file.end.count, seed)
         run = _Run(file, place, settings, depth, chooser, found)
+        run.is_own_source = _is_source(location, file.head)
         try:
             await run.compare()
         finally:
@@ -109,14 +125,31 @@ async def hold(
             missing=counts[Held.MISSING],
             extra=counts[Held.EXTRA],
             unknown=counts[Held.UNKNOWN],
+            gone=counts[Held.GONE],
+            unread_folders=run.unread_folders,
             skipped=run.skipped,
             sampled=run.sampled,
             seed=seed if sample else None,
             equal_bytes=run.equal_bytes,
             requests=tally.requests,
             elapsed_s=time.perf_counter() - began,
-            is_equal=sum(counts.values()) == counts[Held.EQUAL] and not run.unknown.failed,
+            is_equal=run.is_equal,
         )
+
+
+def _whole(path: Path, manifest: Location) -> ManifestFile:
+    """A manifest, checked. Raises ManifestUnusable by the name that its user knows it by, and with where another copy of
+    one in a bucket may be."""
+    try:
+        return ManifestFile.open(path)
+    except ManifestUnusable as error:
+        if isinstance(manifest, LocalPath):
+            raise
+        sentence = error.sentence.replace(printable(str(path)), printable(str(manifest)))
+        name = printable(manifest.path.rpartition("/")[2])
+        raise ManifestUnusable(
+            f"{sentence.rstrip('.')}: the machine that wrote it keeps one in its state folder, manifests/{name}."
+        ) from error
 
 
 class _Run:
@@ -133,6 +166,7 @@ class _Run:
     ) -> None:
         self._file = file
         self._place = place
+        self._shown = Shown(place, settings.filters, self._tell_unlisted)
         self._filters = settings.filters
         self._depth = depth
         self._chooser = chooser
@@ -141,9 +175,21 @@ class _Run:
         self._buffers = Buffers(settings.limits.max_memory)
         self._disk = Disk()
         self._ended = threading.Event()
-        self.unknown = Unknown()
+        self._folders = 0  # rows that stand for folders, of which none is a file
+        self.is_own_source = False  # the manifest's: what was deleted there before may be absent
         self.counts = dict.fromkeys(Held, 0)
-        self.equal_bytes = self.skipped = self.sampled = 0
+        self.equal_bytes = self.sampled = self.unread_folders = 0
+
+    @property
+    def skipped(self) -> int:
+        """How many names were left out by rule."""
+        return self._shown.skipped + self._folders
+
+    @property
+    def is_equal(self) -> bool:
+        """All is equal, or absent as it was before; and what could not be listed was left out by rule."""
+        counts = self.counts
+        return sum(counts.values()) == counts[Held.EQUAL] + counts[Held.GONE] and not self._shown.unknown.failed
 
     def close(self) -> None:
         """End what is still being read, and wait for it."""
@@ -151,7 +197,7 @@ class _Run:
         self._disk.close()
 
     async def compare(self) -> None:
-        said, there = self._said(), self._there()
+        said, there = self._said(), self._shown.pages(is_source=True)
         async with aclosing(said), aclosing(there):
             async for both in pairs(said, there):
                 page = self._filters.chosen(both)
@@ -169,6 +215,9 @@ class _Run:
         if held:
             self._found(held)
 
+    def _tell_unlisted(self, troubles: Sequence[Trouble]) -> None:
+        self._tell([Holding(Held.UNKNOWN, one.key, f"it could not be listed here: {one.reason}") for one in troubles])
+
     async def _said(self) -> AsyncGenerator[Sequence[Entry], None]:
         """The manifest's rows as entries."""
         for page in self._file.pages():
@@ -184,34 +233,14 @@ class _Run:
             if visible:
                 yield visible
 
-    async def _there(self) -> AsyncGenerator[Sequence[Entry], None]:
-        """The place's pages, without what the filters leave out by name."""
-        filters = self._filters
-        try:
-            async for page in self._place.pages():
-                if page.troubles:
-                    self.unknown.add(page.troubles, filters.concerns)
-                    concerned = [one for one in page.troubles if filters.concerns(one)]
-                    self.skipped += sum(one.skipped for one in concerned)
-                    because = "it could not be listed here: "
-                    self._tell([
-                        Holding(Held.UNKNOWN, one.key, because + one.reason) for one in concerned if not one.skipped
-                    ])  # fmt: skip
-                if shown := filters.visible(page.entries):
-                    yield shown
-        except SternaError as error:
-            told = as_source(error)
-            if told is error:
-                raise
-            raise told from error
-
     async def _held(self, pair: Pair) -> Holding | None:
-        """What is known of one key; None where a folder lacks what its source lacked already."""
+        """What is known of one key; None where that stands for a folder, and the place is one."""
         said, entry = pair
         if said is None:
             assert entry is not None
             return Holding(Held.EXTRA, entry.key, "the manifest does not name it", None, entry)
         row, is_chosen = self._rows[said.key]
+        self.unread_folders += is_unread_folder(row)
         if entry is None:
             return self._lacking(row)
         try:
@@ -223,12 +252,15 @@ class _Run:
 
     def _lacking(self, row: Row) -> Holding | None:
         if row.state == FAILED:
-            return Holding(NOT_VOUCHED[0], row.key, NOT_VOUCHED[1], row)
-        if self.unknown.covers(row.key):
+            verdict, because = not_vouched(row)
+            return Holding(verdict, row.key, because, row)
+        if self._shown.unknown.covers(row.key):
             return Holding(Held.UNKNOWN, row.key, "it could not be listed here", row)
-        if isinstance(self._place, LocalStore) and (row.state == KEPT or row.key.endswith("/")):
-            self.skipped += 1  # its folder had it no more; and a key that stands for a folder is no file
+        if isinstance(self._place, LocalStore) and row.key.endswith("/"):
+            self._folders += 1
             return None
+        if self.is_own_source and row.state == KEPT:
+            return Holding(Held.GONE, row.key, "it was deleted from the source before that backup", row)
         return Holding(Held.MISSING, row.key, "the manifest names it, and it is not there", row)
 
     async def _judged(self, row: Row, entry: Entry, *, reads: bool) -> Judgement:
@@ -278,6 +310,11 @@ class _Run:
 def _written(sums: dict[str, str]) -> dict[str, str]:
     """Sums as the manifest writes them."""
     return {name: hexadecimal(value) if name == "SHA256" else value for name, value in sums.items()}
+
+
+def _is_source(location: Location, head: Head) -> bool:
+    """Whether a place is the folder that a manifest was made from."""
+    return isinstance(location, LocalPath) and os.path.realpath(location.path) == os.path.realpath(head.source)
 
 
 @asynccontextmanager

@@ -12,8 +12,8 @@ from sterna.model.actions import Verb
 from sterna.model.entry import Entry
 from sterna.model.events import Event, ObjectsEnded
 from sterna.model.outcomes import Outcome, Status
-from sterna.model.units import printable
 from sterna.reporting.statefile import StateFile
+from sterna.reporting.words import reason_words
 
 _EVERY_S = 2.0  # a list of some thousands is written in milliseconds
 _SHARE = 20  # one that takes a second is written every twenty: it costs a twentieth of the run at most
@@ -59,7 +59,7 @@ class Keeper:
         if one.verb not in _OF_FILES or (one.status is Status.SKIPPED and self._is_whole):
             return  # a manifest; or left out by rule: it is no file of the list
         is_there = one.status in _IN_PLACE
-        error = "" if is_there else printable(one.error or one.because or one.status.value)
+        error = "" if is_there else reason_words(one) or one.status.value
         if one.error_kind == "Unreadable":
             error = f"{UNREADABLE}{error}"
         checksum = one.checksum if is_there else ""

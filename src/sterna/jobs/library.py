@@ -123,7 +123,7 @@ async def async_backup(
 
 
 async def async_retry(
-    run: str = "last",
+    run: str = "",
     *,
     settings: Settings | None = None,
     state_file: str | PathLike[str] = "",
@@ -132,7 +132,8 @@ async def async_retry(
     stop: Stop | None = None,
 ) -> Summary:
     """Do what an earlier sync, copy or backup did not: what failed, was left, or was in hand when it died. ``run`` is its
-    name, or as much of that as is needed. With ``state_file``, what that says is not uploaded; it is kept true meanwhile.
+    name, or as much of that as is needed; without one it is the last that kept ``state_file``, or the last of all. With
+    ``state_file``, what that says is not uploaded; it is kept true meanwhile.
 
     Of ``settings`` count who we are, limits, a customer's key, and where the journals are; the rest is what that run was
     told. Nothing is deleted. Otherwise as ``async_sync``.
@@ -140,8 +141,8 @@ async def async_retry(
     from sterna.jobs.retry import repeatable, retry
 
     settings = settings or Settings()
-    what = await asyncio.to_thread(repeatable, settings.journal.directory, run)
     path = fspath(state_file)
+    what = await asyncio.to_thread(repeatable, settings.journal.directory, run, path)
     return await retry(what, settings, path=path, emit=on_event or ignore, tally=tally, stop=stop)
 
 
@@ -216,7 +217,7 @@ def backup(
 
 
 def retry(
-    run: str = "last",
+    run: str = "",
     *,
     settings: Settings | None = None,
     state_file: str | PathLike[str] = "",

@@ -27,6 +27,7 @@ async def name_missing(missing: Missing, source: Store, ledger: Ledger, verb: st
     for at in range(0, len(keys), _BATCH):
         batch = keys[at : at + _BATCH]
         if gone:
+            ledger.summary.gone += len(batch)
             ledger.troubles([Trouble(key, gone, skipped=True) for key in batch], verb)
         else:
             ledger.troubles(await asyncio.to_thread(lambda some: list(_troubles(some, source)), batch), verb)

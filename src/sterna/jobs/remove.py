@@ -26,7 +26,8 @@ from sterna.model.outcomes import Outcome, Status
 from sterna.model.stop import Stop
 from sterna.model.units import printable
 from sterna.moving.delete import BucketEraser, is_same, only_markers
-from sterna.stores.s3 import PAGE_KEYS, S3Store, has_size
+from sterna.stores.look import has_size
+from sterna.stores.s3 import PAGE_KEYS, S3Store
 from sterna.wire.client import Request
 from sterna.wire.dates import moment_s
 from sterna.wire.encoding import encode_query

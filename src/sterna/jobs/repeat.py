@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from sterna.jobs.settings import Settings
+from sterna.jobs.settings import Manifesting, Settings
 from sterna.model.errors import WrongSetting
 from sterna.model.location import LocalPath, Location
 from sterna.moving.settings import Customer, DownloadOptions, UploadOptions
@@ -21,6 +21,7 @@ from sterna.wire.endpoints import Addressing
 from sterna.wire.side import Side
 
 _MOST_LISTED = 1000  # keys of --files-from that are kept with a run: of more, only that there was a list
+STATE_FILE = "state_file"
 _MARK = "told"  # a run that keeps no words of itself, an older Sterna's, has not even this one
 
 
@@ -59,38 +60,52 @@ class _Told(msgspec.Struct, frozen=True, omit_defaults=True):
     one_file_system: bool = False
     on_collision: OnCollision = OnCollision.FAIL
     has_own_key: bool = False
+    manifest: Manifesting | None = None
 
 
-def words_of(settings: Settings, source: Location, destination: Location) -> dict[str, str]:
+def words_of(
+    settings: Settings,
+    source: Location,
+    destination: Location,
+    state_file: str = "",
+    *,
+    again: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """The words for the journal. No secrets: of a customer's key only that there was one. Folders stand there as paths that
     mean the same from another folder. Empty where it cannot be said in words: then nobody repeats the run by them.
+    ``again``: the words of the run that is tried again, of which the filters stay: of one that looks at some keys alone and
+    is cut off, nobody could tell them otherwise.
     """
     told = _Told(
         source=_place(settings.source),
         destination=_place(settings.destination),
         upload=settings.upload,
         download=settings.download,
-        filters=_looked(settings.filters),
+        filters=_looked(settings.filters) if again is None else _told(again).filters,
         compare=settings.compare,
         trash=settings.trash,
         symlinks=settings.symlinks,
         one_file_system=settings.one_file_system,
         on_collision=settings.on_collision,
         has_own_key=bool(settings.customer.key),
+        manifest=_manifest(settings.manifest),
     )
     try:
         words = {_MARK: msgspec.json.encode(told).decode()}
         for name, location in (("source", source), ("destination", destination)):
             if isinstance(location, LocalPath):
-                words[name] = msgspec.json.encode(os.fsencode(os.path.abspath(location.path))).decode()
+                words[name] = _path_word(os.path.abspath(location.path))
+        if state_file:
+            words[STATE_FILE] = _path_word(os.path.realpath(state_file))
     except (UnicodeEncodeError, OSError):  # a rule that is no text; a current folder that is no more
         return {}
     return words
 
 
-def folder_of(words: Mapping[str, str], name: str) -> str:
-    """The folder that was the run's ``source`` or ``destination``; empty where that was none."""
-    return os.fsdecode(msgspec.json.decode(words[name], type=bytes)) if name in words else ""
+def path_of(words: Mapping[str, str], name: str) -> str:
+    """The folder that was the run's ``source`` or ``destination``, or its state file; empty where that was none."""
+    word = words.get(name, "")
+    return os.fsdecode(msgspec.json.decode(word, type=bytes)) if word.startswith('"') else word
 
 
 def settings_of(words: Mapping[str, str], now: Settings, run: str) -> Settings:
@@ -100,7 +115,7 @@ def settings_of(words: Mapping[str, str], now: Settings, run: str) -> Settings:
     if _MARK not in words:
         raise WrongSetting(f"What {run} was told is not in its journal; give the command of it again.")
     try:
-        told = msgspec.json.decode(words[_MARK], type=_Told)
+        told = _told(words)
     except msgspec.MsgspecError as error:
         raise WrongSetting(f"What {run} was told is not known to this Sterna; give the command of it again.") from error
     if told.has_own_key != bool(now.customer.key):
@@ -121,12 +136,13 @@ def settings_of(words: Mapping[str, str], now: Settings, run: str) -> Settings:
         symlinks=told.symlinks,
         one_file_system=told.one_file_system,
         on_collision=told.on_collision,
+        manifest=told.manifest,
     )
 
 
 def filters_of(words: Mapping[str, str], run: str) -> Filter:
     """What a run looked at. Raises WrongSetting where its words do not say all of it."""
-    kept = msgspec.json.decode(words[_MARK], type=_Told).filters
+    kept = _told(words).filters
     again = WrongSetting(f"The filters of {run} are not all in its journal; give the command of it again.")
     try:
         found = Filter(
@@ -143,6 +159,23 @@ def filters_of(words: Mapping[str, str], run: str) -> Filter:
     if kept.fingerprint and found.fingerprint != kept.fingerprint:
         raise again
     return found
+
+
+def _told(words: Mapping[str, str]) -> _Told:
+    return msgspec.json.decode(words[_MARK], type=_Told)
+
+
+def _path_word(path: str) -> str:
+    """An absolute path as it is; one that is not UTF-8 as its bytes, in base64 and quotes, with which no path begins."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(os.fsencode(path)).decode()
+    return path
+
+
+def _manifest(asked: Manifesting | None) -> Manifesting | None:
+    return replace(asked, file=os.path.abspath(asked.file)) if asked is not None and asked.file else asked
 
 
 def _place(side: Side) -> _Place:

@@ -11,7 +11,8 @@ from sterna.jobs.settings import Settings
 from sterna.model.events import Emit, Tally, ignore
 from sterna.model.location import BucketPath, LocalPath
 from sterna.stores.local import LocalStore
-from sterna.stores.s3 import S3Store, customer_headers
+from sterna.stores.objects import customer_headers
+from sterna.stores.s3 import S3Store
 from sterna.wire.client import Client, KeySource
 from sterna.wire.side import Side
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -49,6 +49,7 @@ async def sync(
     command: str = "sync",
     decided_by: str = "",
     view: View | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> Summary:
     """Bring every file or object below ``source`` that ``destination`` lacks or has in another version; what the source
     lacks is deleted there where ``settings.deletion`` says so.
@@ -56,13 +57,14 @@ async def sync(
     ``standby``: where helper processes come from, if any may be had. ``flow``: what is done between the two once they
     are open, and ``command`` what it is called; planning and applying a plan are other flows than a sync's. ``decided_by``
     is the fingerprint of the filters by which it was decided what is done, if not the settings'. ``view``: as what a
-    bucket is seen that goes into a folder; it raises SourceUnknown where there is nothing to go by.
+    bucket is seen that goes into a folder; it raises SourceUnknown where there is nothing to go by. ``words``: what the
+    journal keeps of what the run was told, if not the settings' own.
 
     Raises SternaError where the run cannot be established (no such folder, bucket, permission); what happens to
     single objects stands in the summary.
     """
     settings = settings or Settings()
-    words = words_of(settings, source, destination)
+    words = words_of(settings, source, destination) if words is None else words
     settings = without_state(with_trash(settings, source, destination), source, destination)
     if isinstance(source, LocalPath) or isinstance(destination, LocalPath):
         check_places(settings, source, destination)  # of two buckets it must be known first whether they share a server

@@ -14,7 +14,6 @@ from sterna.jobs.memory import PLANNED_ALL
 from sterna.jobs.scout import pruning
 from sterna.journal import questions
 from sterna.journal.values import PastRun
-from sterna.model.errors import WrongSetting
 from sterna.model.units import printable
 from sterna.reporting.statefile import StateFile
 from sterna.reporting.words import count_words
@@ -48,12 +47,16 @@ def undone_by(connection: sqlite3.Connection, run: PastRun) -> Undone:
 
 
 def undone_in(file: StateFile) -> Undone:
-    """What a state file says is not uploaded. Raises WrongSetting where it is none, or not there."""
+    """What a state file says is not uploaded: all, where it does not say to where. Raises WrongSetting where it is none,
+    or that of other places.
+    """
     path = printable(str(file.path))
     shown = f"the state file {path}"
     found = file.look()
     if found is None:
-        raise WrongSetting(f"There is no state file {path} to go by; leave it off to go by the journal.")
+        return everything(f"There is no state file {path} yet, so it is begun")
+    if found.unbound:
+        return everything(f"{_capital(shown)} does not say to where its files were uploaded")
     if not found.records:
         return everything(f"{_capital(shown)} is empty, since the last run ended before it had listed the folder")
     keys = set()

@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from enum import Enum
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, aclosing
+from functools import partial
 
 import msgspec
 
 from sterna.jobs.contents import Contents, Place
+from sterna.jobs.looking import Depth, Shown, open_place
 from sterna.jobs.settings import Settings
-from sterna.jobs.sides import open_bucket, open_folder
-from sterna.jobs.source import as_source, must_hold_something
+from sterna.jobs.source import must_hold_something
 from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import SternaError
 from sterna.model.events import Emit, Tally, ignore
-from sterna.model.location import BucketPath, Location
+from sterna.model.location import Location
 from sterna.moving.buffers import Buffers
-from sterna.planning.filters import Filter
 from sterna.planning.merge import Pair, pairs
-from sterna.planning.unknown import Unknown
 from sterna.planning.verify import Comparison, Finding, Verdict
 from sterna.stores.local import LocalStore
 from sterna.stores.s3 import S3Store
-from sterna.wire.side import Side
-
-
-class Depth(str, Enum):
-    """How much is looked at: what the listings say, the checksums that servers keep, or every byte of both sides."""
-
-    LISTED = "listed"
-    CHECKSUM = "checksum"
-    READ = "read"
 
 
 class Verified(msgspec.Struct, kw_only=True):
@@ -104,13 +93,14 @@ class _Run:
     def __init__(
         self, left: Place, right: Place, settings: Settings, depth: Depth, found: Callable[[Sequence[Finding]], None]
     ) -> None:
-        self._places = left, right
-        self._unknown = Unknown(), Unknown()
         self._filters = settings.filters
+        self._left = Shown(left, settings.filters, partial(self._tell_unlisted, "left"))
+        self._right = Shown(right, settings.filters, partial(self._tell_unlisted, "right"))
         self._depth = depth
         self._found = found
-        self._has_folder = isinstance(left, LocalStore) or isinstance(right, LocalStore)
-        self.comparison = Comparison(*self._unknown, sizes_suffice=depth is Depth.LISTED)
+        # A folder's listing has no folders: an empty object that stands for one is no file.
+        self._has_markers = not (isinstance(left, LocalStore) or isinstance(right, LocalStore))
+        self.comparison = Comparison(self._left.unknown, self._right.unknown, sizes_suffice=depth is Depth.LISTED)
         self.contents = Contents(
             left,
             right,
@@ -118,10 +108,15 @@ class _Run:
             may_download=depth is Depth.READ,
             reads_all=depth is Depth.READ,
         )
-        self.skipped = 0
+
+    @property
+    def skipped(self) -> int:
+        """How many names were left out by rule."""
+        return self._left.skipped + self._right.skipped
 
     async def compare(self) -> None:
-        left, right = self._entries(0), self._entries(1)
+        left = self._left.pages(is_source=True, has_markers=self._has_markers)
+        right = self._right.pages(is_source=False, has_markers=self._has_markers)
         async with aclosing(left), aclosing(right):
             async for both in pairs(left, right):
                 page = self._filters.chosen(both)
@@ -143,45 +138,7 @@ class _Run:
             verdict, because = Verdict.UNKNOWN, error.sentence
         return Finding(verdict, left.key, because, left, right)
 
-    async def _entries(self, number: int) -> AsyncGenerator[Sequence[Entry], None]:
-        """A side's pages, without what the filters leave out by name."""
-        store, unknown, filters = self._places[number], self._unknown[number], self._filters
-        try:
-            async for page in store.pages():
-                if page.troubles:
-                    unknown.add(page.troubles, filters.concerns)
-                    concerned = [one for one in page.troubles if filters.concerns(one)]
-                    self.skipped += sum(one.skipped for one in concerned)
-                    self._tell_unlisted(number, [one for one in concerned if not one.skipped])
-                if shown := self._shown(page.entries, filters):
-                    yield shown
-        except SternaError as error:
-            told = as_source(error) if number == 0 else error
-            if told is error:
-                raise
-            raise told from error
-
-    def _tell_unlisted(self, number: int, troubles: Sequence[Trouble]) -> None:
-        side = "right" if number else "left"
+    def _tell_unlisted(self, side: str, troubles: Sequence[Trouble]) -> None:
         for one in troubles:
             because = f"the {side} side could not be listed here: {one.reason}"
             self._found([self.comparison.counted(Finding(Verdict.UNKNOWN, one.key, because))])
-
-    def _shown(self, entries: Sequence[Entry], filters: Filter) -> Sequence[Entry]:
-        shown = filters.visible(entries)
-        if self._has_folder:  # whose listing has no folders: an empty object that stands for one is no file
-            shown = [entry for entry in shown if entry.size or not entry.is_directory_marker]
-        return shown
-
-
-@asynccontextmanager
-async def open_place(
-    location: Location, side: Side, settings: Settings, tally: Tally, emit: Emit
-) -> AsyncIterator[Place]:
-    """A bucket's prefix or a folder, to be listed and read."""
-    if isinstance(location, BucketPath):
-        async with open_bucket(location, side, settings, tally, emit=emit) as bucket:
-            yield bucket
-    else:
-        with open_folder(location, settings, create=False) as folder:
-            yield folder

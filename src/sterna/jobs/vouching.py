@@ -14,15 +14,17 @@ from sterna.jobs.job import Opened
 from sterna.jobs.settings import Manifesting
 from sterna.jobs.summing import hexadecimal, sums_of_file
 from sterna.jobs.witness import Met
-from sterna.model.entry import Entry
+from sterna.model.entry import Entry, Trouble
 from sterna.model.errors import Interrupted, NotProven, ObjectChanged, SternaError, out_of
 from sterna.model.outcomes import Outcome, Status
 from sterna.model.synced import Seen, Synced
 from sterna.model.units import printable
 from sterna.moving.disk import Disk
-from sterna.planning.manifest import FAILED, KEPT, Row
+from sterna.planning.manifest import FAILED, KEPT, UNREAD, Row
+from sterna.planning.unknown import Unknown
 from sterna.stores.local import LocalStore
-from sterna.stores.s3 import S3Store, mtime_text
+from sterna.stores.mtime import mtime_text
+from sterna.stores.s3 import S3Store
 
 if TYPE_CHECKING:
     from sterna.journal.journal import Journal
@@ -49,6 +51,8 @@ class Vouching:
         self._wants_sha256 = asked.sha256
         self._disk = disk
         self._ended = ended
+        self._unread = Unknown()  # what the source could not list, so far: pages come in key order
+        self.unread_folders = self.kept = self.unread = 0
 
     async def rows(self, page: Met, after: str, journal: Journal, kept: Run) -> list[Row]:
         """The rows of a page; what failed since the key ``after`` is among them."""
@@ -64,10 +68,13 @@ class Vouching:
             saw = {row.key: row for row in await journal.rows_between(first, page.last)}
         failed = [key for key, status in not_done.items() if status in (Status.FAILED.value, Status.LEFT.value)]
         rows = {key: Row(key, state=FAILED) for key in failed}
+        self._could_not_list(page, not_done)
         at_both = [key for key in page.keys if key not in rows and (key in saw or key not in not_done)]
         there_only = [one[0] for one in page.others if one[0] not in rows and _is_as_it_was(saw.get(one[0]), one)]
+        unread = [key for key in there_only if self._unread.covers(key)] if self._unread else []
+        kept_here = [key for key in there_only if not self._unread.covers(key)] if unread else there_only
         asked = []
-        for keys, state in ((at_both, ""), (there_only, KEPT)):
+        for keys, state in ((at_both, ""), (kept_here, KEPT), (unread, UNREAD)):
             for key in keys:
                 one = saw.get(key)
                 if one is not None and one.source and one.target and self._is_known(one.source, one.target):
@@ -84,7 +91,16 @@ class Vouching:
         vouched = [task.result() for task in tasks]
         rows.update((row.key, row) for row, _ in vouched)
         kept.done([news for _, news in vouched if news is not None])  # so that the next run need not find it out again
+        for row in rows.values():
+            self.kept += row.state == KEPT
+            self.unread += row.state == UNREAD
         return [rows[key] for key in sorted(rows)]
+
+    def _could_not_list(self, page: Met, not_done: dict[str, str]) -> None:
+        """Remember the names that the source met and could not list: they ended badly, and are none of its keys."""
+        lost = set(not_done).difference(page.keys)
+        self._unread.add(Trouble(key, "") for key in lost)
+        self.unread_folders += sum(key.endswith("/") and not_done[key] == Status.FAILED.value for key in lost)
 
     async def _row(self, key: str, saw: Synced | None, state: str) -> tuple[Row, Synced | None]:
         """What is vouched for, and what of it the journal does not have. A key of which nothing can be said has failed,
@@ -92,13 +108,13 @@ class Vouching:
         try:
             if saw is None or saw.source is None or saw.target is None:
                 raise NotProven(f"{printable(key)}: the journal does not know what is at both sides.", key=key)
-            source, target = await self._known(key, saw.source, saw.target, is_kept=state == KEPT)
+            source, target = await self._known(key, saw.source, saw.target, is_kept=bool(state))
         except Interrupted:
             raise
         except SternaError as error:
             self.run.ledger.record([Outcome("manifest", key, Status.FAILED).fail(error)], unplanned=True)
             return Row(key, state=FAILED), None
-        is_news = state != KEPT and (source, target) != (saw.source, saw.target)
+        is_news = not state and (source, target) != (saw.source, saw.target)
         return _row(key, source, target, state), Synced(key, source, target) if is_news else None
 
     def _is_known(self, source: Seen, target: Seen) -> bool:

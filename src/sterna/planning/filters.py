@@ -38,7 +38,7 @@ from sterna.planning.merge import Pair
 from sterna.planning.moments import Moment
 from sterna.planning.patterns import spelling
 from sterna.planning.rules import Rule
-from sterna.stores.beside import without_manifests
+from sterna.stores.beside import is_manifest, without_manifests
 
 _STANDARD = "STANDARD"  # the class of an object whose listing names none
 
@@ -188,7 +188,7 @@ class Filter(msgspec.Struct, frozen=True, dict=True):
         """Whether a name that a listing could not carry is, or may hold, something that this run looks at."""
         key = trouble.raw or trouble.key
         if not trouble.subtree:
-            return self.takes_key(key)
+            return self.takes_key(key) and not is_manifest(key)
         if not key:
             return True  # the location itself
         if key.endswith("/"):

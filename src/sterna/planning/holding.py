@@ -13,7 +13,7 @@ from sterna.model.entry import Entry
 from sterna.model.errors import WrongSetting
 from sterna.model.units import printable
 from sterna.planning.manifest import FAILED, Row
-from sterna.stores.s3 import mtime_of
+from sterna.stores.mtime import mtime_of
 
 
 class Held(str, Enum):
@@ -24,6 +24,7 @@ class Held(str, Enum):
     MISSING = "missing"
     EXTRA = "extra"
     UNKNOWN = "unknown"
+    GONE = "gone"  # not there, as at the backup already
 
 
 class Holding(msgspec.Struct, frozen=True, gc=False):
@@ -39,7 +40,21 @@ class Holding(msgspec.Struct, frozen=True, gc=False):
 
 Judgement = tuple[Held, str]
 
-NOT_VOUCHED = Held.UNKNOWN, "the manifest does not vouch for it: the run that wrote it could not"
+_NOT_VOUCHED = (
+    Held.UNKNOWN,
+    "the manifest does not vouch for it: the backup could not bring it, or not prove that it came",
+)
+_NOT_READ = Held.UNKNOWN, "the backup could not read this folder; what is in it is not counted"
+
+
+def not_vouched(row: Row) -> Judgement:
+    """What there is to say of a key that failed."""
+    return _NOT_READ if is_unread_folder(row) else _NOT_VOUCHED
+
+
+def is_unread_folder(row: Row) -> bool:
+    """Whether a row is that of a folder that could not be listed: no file has such a key."""
+    return row.state == FAILED and row.key.endswith("/")
 
 
 def by_listing(row: Row, entry: Entry) -> Judgement | None:
@@ -49,7 +64,7 @@ def by_listing(row: Row, entry: Entry) -> Judgement | None:
     time or ETag says nothing yet: the same bytes may have been written again.
     """
     if row.state == FAILED:
-        return NOT_VOUCHED
+        return not_vouched(row)
     if entry.size != row.size:
         return Held.DIFFERENT, f"the sizes differ: {row.size} in the manifest, {entry.size} there"
     if not entry.size:
