@@ -275,11 +275,12 @@ def test_bytes_that_change_on_the_way_are_refused_by_the_server_and_sent_again(
 
 
 def test_a_file_that_changes_between_its_sum_and_its_sending_is_read_again(
-    fronted_backups: Backups, front: Front, bucket: Bucket
+    fronted_backups: Backups, front: Front, bucket: Bucket, tmp_path: Path
 ) -> None:
     plant(fronted_backups.folder, {"large": noise(3 * MIB)})
     after = noise(3 * MIB, 3)
-    front.before("Put", key="p/large", call=lambda _: (fronted_backups.folder / "large").write_bytes(after))
+    (tmp_path / "after").write_bytes(after)  # and put in place in one step: half a file would be sent as well
+    front.before("Put", key="p/large", call=lambda _: (tmp_path / "after").replace(fronted_backups.folder / "large"))
     front.fault("Put", key="p/large", kind=f.BAD_DIGEST)
     assert fronted_backups(settings=with_md5(fronted_backups.settings, 5 * MIB)).exit_code == 0
     assert bucket.get("p/large") == after

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from sterna.model.errors import GuardRefused, Locked, WrongSetting
 from sterna.model.events import Event, ObjectsEnded, Summary
 from sterna.model.location import parse_location
 from sterna.model.outcomes import Outcome, Status
-from sterna.model.synced import Synced
+from sterna.model.synced import Synced, calm
 from sterna.moving.settings import DownloadOptions
 from sterna.planning.compare import Compare
 from sterna.planning.filters import Filter
@@ -512,8 +513,10 @@ def test_what_arrived_behind_a_run_that_was_cut_off_is_found_h54(runs: Runs, how
 
 def test_what_only_sizes_and_times_told_is_no_proof_for_a_backup_h23(runs: Runs) -> None:
     runs.bucket.put("p/a", b"BBBB")
-    runs.put("a", "AAAA")
+    changed_ns = runs.put("a", "AAAA").stat().st_ctime_ns
     runs.put("b", "bee")
+    while calm(changed_ns, time.time_ns()) == 0:  # some milliseconds, in which it might be changed again unseen
+        pass
     assert (runs.up().uploaded, runs.up().uploaded) == (1, 0)  # as a sync goes by size and time
     ends = parse_location(str(runs.here)), parse_location(runs.bucket.url("p"))
     summary = asyncio.run(backup(*ends, replace(runs.settings, manifest=Manifesting())))
