@@ -1,10 +1,14 @@
-"""Buckets of the test servers as sides, locations and keys."""
+"""Buckets of the test servers as sides, locations and keys; and files that rest."""
 
 from __future__ import annotations
+
+import time
+from pathlib import Path
 
 import pytest
 
 from sterna.model.location import BucketPath, parse_location
+from sterna.model.synced import calm
 from sterna.wire.endpoints import Addressing
 from sterna.wire.side import Side
 from tests.servers.oracle import Bucket
@@ -47,3 +51,10 @@ def at(bucket: Bucket, path: str = "") -> BucketPath:
 def fill(bucket: Bucket, *keys: str) -> None:
     for key in keys:
         bucket.put(key, b"x" * 3)
+
+
+def rested(path: Path) -> Path:
+    """The same file, some milliseconds after it was changed: before, it might be changed again unseen, and is compared."""
+    while calm(path.stat().st_ctime_ns, time.time_ns()) == 0:
+        pass
+    return path

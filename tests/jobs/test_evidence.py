@@ -24,6 +24,7 @@ from sterna.wire.checksum import sum_of
 from sterna.wire.side import Side
 from tests.faults import front as f
 from tests.faults.front import Front
+from tests.places import rested
 from tests.servers.oracle import Bucket
 
 ONE_SERVER_IS_ENOUGH = True
@@ -143,7 +144,7 @@ def test_what_was_summed_is_not_summed_again(runs: Runs) -> None:
 
 def test_what_was_found_out_of_an_unchanged_object_is_kept(fronted_runs: Runs, front: Front) -> None:
     runs = fronted_runs
-    runs.put("a", b"right", LONG_AGO_NS - 10**18)
+    rested(runs.put("a", b"right", LONG_AGO_NS - 10**18))
     runs.bucket.put("p/a", b"right", {"x-amz-meta-mtime": str(LONG_AGO_NS // 10**9)})
     asked: list[object] = []
     front.before("Head", key="p/a", nth="always", call=asked.append)
