@@ -37,10 +37,10 @@ def apart(name: str, *, is_folder: bool) -> str:
     """Another name for the same, for where the usual one is taken by another key: ``a`` beside ``a/b``, ``Readme`` beside
     ``README``. Capitals and what is not ASCII are written as codes, so it is no other name's on any file system.
     """
-    text = _FOLDS.sub(_coded, name) + (_OF_FOLDER if is_folder else _OF_FILE)
-    if why_windows_refuses(text):  # a device: it begins with a letter, and with no code
+    text = _FOLDS.sub(_coded, name)
+    if why_windows_refuses(text) and text[:1] != "%":  # what begins with a code is told from all else
         text = _code(text[:1]) + text[1:]
-    return text
+    return text + (_OF_FOLDER if is_folder else _OF_FILE)
 
 
 def unescaped(name: str, *, is_folder: bool) -> str:
