@@ -25,6 +25,7 @@ def _folded(name: str) -> str:
 @settings(deadline=None)
 @example(": ", False, False)  # a code first, and at the end what Windows drops
 @example("con.", True, True)
+@example(".", False, True)
 @given(_NAMES, st.booleans(), st.booleans())
 def test_every_escaped_name_leads_back_to_its_key(name: str, is_folder: bool, windows: bool) -> None:
     assert unescaped(escaped(name, is_folder=is_folder, windows=windows), is_folder=is_folder) == name

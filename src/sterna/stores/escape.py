@@ -28,7 +28,8 @@ def escaped(name: str, *, is_folder: bool, windows: bool = False) -> str:
     text = _MISLEADING.sub("%25", name)
     if windows:
         text = _REFUSED_ON_WINDOWS.sub(_coded, text)
-    if name in (".", "..") or is_temporary(name) or (windows and why_windows_refuses(text)):
+    must_differ = name in (".", "..") or is_temporary(name) or (windows and why_windows_refuses(text))
+    if must_differ and text[:1] != "%":  # what begins with a code differs already
         text = _code(text[0]) + text[1:]
     return text.replace("\0", "%00")
 
