@@ -27,6 +27,8 @@ def test_a_folder_comes_back_and_the_files_that_were_deleted_since(
     assert sterna("sync", folder, bucket.url("p")).code == 0
     body = bucket.oracle.must("GET", bucket.name, query={"versions": ""}).body.decode()
     newest = max(re.findall("<LastModified>(.*?)</", body))
+    if "." not in newest:
+        pytest.skip("this server tells whole seconds, and what comes next comes within the same one")
     for name in FILES:
         bucket.delete(f"p/{name}")
     bucket.put("p/ransom", b"pay")
